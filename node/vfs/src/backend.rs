@@ -1,0 +1,279 @@
+//! The traits of a storage, a root on it, its files, uploads and caught files (`PROTOCOL.md` 6 and 8).
+//!
+//! Paths are bytes, relative to the root, components joined by `/`, canonical (no empty, `.` or `..` component, no NUL); empty = the root.
+//! Every method that changes or reads something takes a [`Guard`] and checks it directly before **each** system call or request.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// The lease and cut check of whoever asks. A refusal ends the operation without a further system call.
+pub trait Guard: Send + Sync + 'static {
+    fn check(&self) -> Result<(), Stopped>;
+}
+
+/// The asker's session was cut or its node lost its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped: the session was cut or its lease is over")]
+pub struct Stopped;
+
+/// For work on behalf of no session.
+pub struct NoGuard;
+impl Guard for NoGuard {
+    fn check(&self) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
+/// Why a storage operation failed. Facts; front ends map them to their codes.
+#[derive(Debug, thiserror::Error)]
+pub enum VfsError {
+    #[error("no such file or directory")]
+    NotFound,
+    #[error("already exists")]
+    Exists,
+    #[error("permission denied by the storage")]
+    Denied,
+    #[error("is a directory")]
+    IsDirectory,
+    #[error("is not a directory")]
+    NotDirectory,
+    #[error("directory is not empty")]
+    NotEmpty,
+    #[error("is neither a regular file nor a directory")]
+    SpecialFile,
+    #[error("name is too long")]
+    NameTooLong,
+    #[error("too many symbolic links")]
+    LinkLoop,
+    #[error("crosses into another file system")]
+    CrossDevice,
+    #[error("storage is full")]
+    NoSpace,
+    #[error("invalid: {0}")]
+    Invalid(&'static str),
+    #[error("not supported by this storage: {0}")]
+    Unsupported(&'static str),
+    /// The staging folder of the epoch was fenced: the upload cannot be published any more.
+    #[error("upload was fenced: its node's lease ended")]
+    Fenced,
+    /// The storage is not the cluster's, or not there; the text says why.
+    #[error("storage is not usable: {0}")]
+    StorageRefused(String),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+pub type VfsResult<T> = Result<T, VfsError>;
+
+/// What a storage can do, probed once when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capability {
+    pub exchange: bool,
+    pub no_replace: bool,
+    pub hard_links: bool,
+    pub birth_time: bool,
+    pub case_folding: bool,
+    pub symlinks: bool,
+    pub random_writes: bool,
+}
+
+/// `close`: synced before CLOSE is answered. `none`: as OpenSSH, except that an upload which replaces a file is synced first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Close,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// What `stat` says. Times are whole seconds since the epoch with nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    pub kind: FileKind,
+    pub size: u64,
+    /// Permission bits with the file type bits, as `st_mode`.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub atime: (i64, u32),
+    pub mtime: (i64, u32),
+    pub links: u64,
+    pub inode: InodeName,
+}
+
+/// Names an inode for ever: inode numbers are reused at once, so the birth time (ns) belongs to it. `dev` is local to the node and not part of the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InodeName {
+    pub inode: u64,
+    pub birth_ns: i64,
+}
+
+/// Wanted attributes; absent ones stay. setuid, setgid and sticky bits are masked by the backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetStat {
+    pub size: Option<u64>,
+    pub mode: Option<u32>,
+    pub owner: Option<(u32, u32)>,
+    /// atime, mtime in seconds.
+    pub times: Option<(i64, i64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    pub name: Vec<u8>,
+    /// `lstat` of the entry.
+    pub stat: FileStat,
+}
+
+/// Free space of the file system behind a root, in bytes and inodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    pub block_size: u64,
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+    pub available_bytes: u64,
+    pub total_files: u64,
+    pub free_files: u64,
+    pub name_max: u64,
+}
+
+/// How to open an existing file in place (no TRUNC), or make a new one with EXCL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenHow {
+    pub read: bool,
+    pub write: bool,
+    pub append: bool,
+    /// Make the file at its name; fails with `Exists`. It is written in place (8.4).
+    pub exclusive: bool,
+    /// Permission bits of a new file before the umask.
+    pub mode: u32,
+}
+
+/// The marker that tells whose storage it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub storage_id: String,
+    pub cluster_id: String,
+}
+
+/// What a scan counted: each inode once, regular files and symlinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub bytes: u64,
+    pub files: u64,
+}
+
+/// One configured storage on this node.
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    fn name(&self) -> &str;
+    fn capability(&self) -> &Capability;
+    /// Reads the marker; `Ok(None)` when there is none (a new folder, or an unmounted share: the caller knows which).
+    async fn read_marker(&self) -> VfsResult<Option<Marker>>;
+    /// Makes the marker, once and durably; fails with `Exists`.
+    async fn write_marker(&self, marker: &Marker) -> VfsResult<()>;
+    /// Opens an account's root, making the folder (0700, durable) if it is not there. Checks that it is on the same mount.
+    async fn open_root(&self, path: &str, account: u64) -> VfsResult<Arc<dyn Root>>;
+    /// Whether anything lies in the root; `false` too if it does not exist.
+    async fn is_root_used(&self, path: &str) -> VfsResult<bool>;
+    /// Ends an epoch's staging folder for good (8.5): unlink files, remove the folder, sync the parent, repeat until done.
+    /// What is no file of ours there is kept aside under `.flotilla/kept/` and logged as an error. Idempotent.
+    async fn fence(&self, account: u64, epoch: u64, guard: &dyn Guard) -> VfsResult<()>;
+    /// Counts what a root stores, staging folders of the account included: `syncfs`, then a walk. Bounded memory.
+    async fn scan(&self, path: &str, account: u64, guard: &dyn Guard) -> VfsResult<Usage>;
+}
+
+/// One root, opened once per session or shared by sessions; every resolution stays under its descriptor.
+#[async_trait]
+pub trait Root: Send + Sync + 'static {
+    fn capability(&self) -> &Capability;
+    async fn stat(&self, path: &[u8], follow: bool, guard: &dyn Guard) -> VfsResult<FileStat>;
+    async fn set_stat(&self, path: &[u8], wanted: SetStat, guard: &dyn Guard) -> VfsResult<()>;
+    async fn open_dir(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Box<dyn Dir>>;
+    async fn make_dir(&self, path: &[u8], mode: u32, durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    async fn remove_dir(&self, path: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    async fn symlink(&self, path: &[u8], target: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    async fn read_link(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Vec<u8>>;
+    /// Follows symlinks as far as the path exists; the result is canonical and relative to the root.
+    async fn real_path(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Vec<u8>>;
+    /// Opens a regular file in place.
+    async fn open(&self, path: &[u8], how: OpenHow, guard: &dyn Guard) -> VfsResult<Arc<dyn File>>;
+    /// Begins an upload (8.2): a file in `.flotilla/<account>/<epoch>/`, to be published at `path`. Follows a symlink at `path`
+    /// (at most 8 hops). Fails early if a directory is there or the parent is missing. Copies mode, owner and ACL of what it will replace at publish.
+    async fn stage(&self, path: &[u8], mode: u32, epoch: u64, guard: &dyn Guard) -> VfsResult<Arc<dyn Staged>>;
+    /// Moves a file or symlink out of its name into the epoch's staging folder, syncs the folder (always: credits need it).
+    async fn remove(&self, path: &[u8], epoch: u64, guard: &dyn Guard) -> VfsResult<Box<dyn Caught>>;
+    /// Fails with `Exists` if the target exists.
+    async fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    /// posix-rename (8.3): replaces a file at the target; what it replaced is caught.
+    async fn rename_over(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        epoch: u64,
+        durability: Durability,
+        guard: &dyn Guard,
+    ) -> VfsResult<Option<Box<dyn Caught>>>;
+    async fn hard_link(&self, from: &[u8], to: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    async fn space(&self, guard: &dyn Guard) -> VfsResult<Space>;
+}
+
+/// An open directory; yields entries in batches, without `.` and `..` and what is hidden.
+#[async_trait]
+pub trait Dir: Send + Sync {
+    /// At most `max` entries; empty at the end.
+    async fn next(&mut self, max: usize, guard: &dyn Guard) -> VfsResult<Vec<DirEntry>>;
+}
+
+/// An open regular file.
+#[async_trait]
+pub trait File: Send + Sync + 'static {
+    /// Reads without blocking what is in the page cache: `None` when it would block or the storage cannot tell.
+    /// Appends at most `len` bytes to `out`; 0 at the end of the file. The caller checked its guard just before.
+    fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<VfsResult<usize>>;
+    /// Reads up to `len` bytes; empty at the end of the file, short only there.
+    async fn read(&self, offset: u64, len: usize, guard: &dyn Guard) -> VfsResult<Bytes>;
+    /// Writes all of `data`. On failure a prefix may have been written.
+    async fn write(&self, offset: u64, data: Bytes, guard: &dyn Guard) -> VfsResult<()>;
+    async fn stat(&self, guard: &dyn Guard) -> VfsResult<FileStat>;
+    async fn set_stat(&self, wanted: SetStat, guard: &dyn Guard) -> VfsResult<()>;
+    async fn sync(&self, guard: &dyn Guard) -> VfsResult<()>;
+}
+
+/// An upload that is not visible yet. Dropping it without publish or discard leaves the staged file for the fence; call `discard`.
+#[async_trait]
+pub trait Staged: File {
+    /// The final path (after symlinks), relative to the root: what a session finds its own uploads by, with the parent's inode.
+    fn target(&self) -> (InodeName, Vec<u8>);
+    /// Changes the target of an unpublished upload (rename of it by its own session).
+    async fn retarget(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<()>;
+    /// Publishes (8.3, 8.6). Returns what it replaced, caught in staging. Afterwards the same handle goes on in place.
+    async fn publish(&self, durability: Durability, guard: &dyn Guard) -> VfsResult<Option<Box<dyn Caught>>>;
+    /// Unlinks the staged file. Idempotent, no guard: cleaning up is always right. `NotFound` is success.
+    async fn discard(&self) -> VfsResult<()>;
+}
+
+/// A file that a remove or replace took from its name, lying in staging.
+#[async_trait]
+pub trait Caught: Send + Sync {
+    /// Measures after the folder is synced, then unlinks (6.1, 6.2). `None`: another link of it is left, or it is a directory: no credit.
+    async fn measure_and_unlink(self: Box<Self>, guard: &dyn Guard) -> VfsResult<Option<CreditClaim>>;
+}
+
+/// What may be credited: exact size when measured, named by inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditClaim {
+    pub bytes: u64,
+    pub files: u64,
+    pub inode: InodeName,
+}

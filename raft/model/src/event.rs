@@ -1,0 +1,41 @@
+//! Events: the public history, dense, ordered, chained by hash.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, CutReason, Epoch, LogIndex, NodeId, SessionId, StorageName, Username, WallTime};
+
+/// One event with its place in the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Dense: 1, 2, 3 …
+    pub number: u64,
+    pub index: LogIndex,
+    pub wall: WallTime,
+    pub actor: String,
+    pub fact: Fact,
+    /// SHA-256 of the previous event's hash and this event's fields.
+    pub hash: [u8; 32],
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    ClusterInitialised { cluster_id: String },
+    NodeAdded { node: NodeId, name: String },
+    NodeUp { node: NodeId, epoch: Epoch },
+    NodeDown { node: NodeId, epoch: Epoch },
+    UserCreated { username: Username },
+    UserUpdated { username: Username, fields: Vec<String> },
+    UserDeleted { username: Username },
+    SessionOpened { session: SessionId, username: Username, remote: String },
+    SessionRefused { username: Username, remote: String, reason: String },
+    SessionCut { session: SessionId, username: Username, reason: CutReason },
+    SessionClosed { session: SessionId, username: Username, reason: String, bytes_uploaded: u64, bytes_downloaded: u64 },
+    SecretChanged { name: String },
+    TokenChanged { name: String },
+    TokenDeleted { name: String },
+    StorageAdopted { storage: StorageName, storage_id: String },
+    AccountScanned { account: AccountId, bytes: u64, files: u64 },
+    AccountMarked { account: AccountId, reason: String },
+    EpochFenced { account: AccountId, epoch: Epoch },
+}

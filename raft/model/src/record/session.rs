@@ -1,0 +1,39 @@
+//! A session: one authenticated connection with the slots it holds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LogIndex, LogTime, SessionId, Username, WallTime};
+
+/// Why a session was ended by a command. Shown to the client, in events and in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CutReason {
+    UserDisabled,
+    UserDeleted,
+    UserChanged,
+    CredentialChanged,
+    SessionLimitLowered,
+    QuotaLowered,
+    Killed,
+}
+
+/// A session as the log holds it. It is live while its epoch is its node's current one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub id: SessionId,
+    pub username: Username,
+    pub incarnation: LogIndex,
+    pub credential_revision: LogIndex,
+    pub opened_index: LogIndex,
+    pub opened_at: LogTime,
+    pub opened_wall: WallTime,
+    /// `address:port` of the client.
+    pub remote: String,
+    /// `SFTP`, `SCP` …
+    pub protocol: String,
+    /// `password` or `publickey`.
+    pub method: String,
+    /// At least 1; one more for each file-transfer channel beyond the first that was open at the same time.
+    pub slots: u32,
+    /// Set by a command of its own (kill, lowered limit); `User::sessions_cut_through` cuts too.
+    pub cut: Option<CutReason>,
+}

@@ -1,0 +1,111 @@
+//! Replies of apply: what was done, or the refusal with its numbers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, LogIndex, LogTime, NodeId, SessionId, StorageName, Username, WallTime};
+
+pub type Reply = Result<Done, Refusal>;
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Done {
+    /// Applied; `revision` of the record concerned where there is one.
+    Revision(LogIndex),
+    Registered {
+        epoch: Epoch,
+    },
+    Opened {
+        session: SessionId,
+    },
+    /// The command changed something that ends sessions; these nodes hold such sessions and must confirm.
+    Revoked {
+        revision: LogIndex,
+        nodes: Vec<NodeId>,
+    },
+    /// Nothing to do: already so, or a leader's duty overtaken by a later entry.
+    Nothing,
+    Account(AccountDone),
+}
+
+/// What an accepted account command did. Owned by the escrow rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountDone {
+    Nothing,
+}
+
+/// A session that holds a slot in the way of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotHolder {
+    pub session: SessionId,
+    pub remote: String,
+    pub opened_at: LogTime,
+    pub opened_wall: WallTime,
+    pub slots: u32,
+}
+
+/// Why apply refused a command. All are definite: nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    #[error("the cluster is already initialised as {cluster_id}")]
+    AlreadyInitialised { cluster_id: String },
+    #[error("the cluster is not initialised")]
+    NotInitialised,
+    #[error("user {username} does not exist")]
+    UserNotFound { username: Username },
+    #[error("user {username} already exists")]
+    UserExists { username: Username },
+    #[error("user {username} is disabled")]
+    UserDisabled { username: Username },
+    #[error("user {username} expired")]
+    UserExpired { username: Username },
+    #[error("user {username} has changed since the credential was verified")]
+    UserChanged { username: Username },
+    #[error("revision is {actual}, not {expected}: read the record again and repeat the change on it")]
+    RevisionMismatch { expected: LogIndex, actual: LogIndex },
+    #[error("{username} has {in_use} of {max_sessions} sessions")]
+    SessionLimitReached { username: Username, max_sessions: u32, in_use: u32, holders: Vec<SlotHolder> },
+    #[error("session {session} does not exist or has ended")]
+    SessionNotFound { session: SessionId },
+    #[error("session {session} was closed before it was opened")]
+    SessionClosedBefore { session: SessionId },
+    #[error("node {node} does not exist")]
+    NodeNotFound { node: NodeId },
+    #[error("node {node}: epoch {epoch} has ended or was never its own")]
+    StaleEpoch { node: NodeId, epoch: Epoch },
+    #[error("node {node}: its last epoch is {actual}, not {replaces}")]
+    RegistrationOvertaken { node: NodeId, replaces: Epoch, actual: Epoch },
+    #[error("another registration stands in the same entry: repeat")]
+    RegistrationCollided,
+    #[error("request id is older than the table of replies reaches: whether it was applied is not known")]
+    RequestExpired,
+    #[error("request id lies more than five minutes in the future")]
+    RequestFromFuture,
+    #[error("command {number} is answered already and its reply is no longer kept")]
+    NumberForgotten { number: u64 },
+    #[error("{name} already exists")]
+    NameExists { name: String },
+    #[error("{name} does not exist")]
+    NameNotFound { name: String },
+    #[error("storage {name} is already adopted with id {storage_id}")]
+    StorageKnown { name: StorageName, storage_id: String },
+    #[error("root {root} overlaps with {other}, and one of them has a quota")]
+    RootOverlaps { root: String, other: String },
+    #[error("account refusal: {0}")]
+    Account(AccountRefusal),
+    #[error("invalid: {0}")]
+    Invalid(String),
+}
+
+impl Refusal {
+    /// Whether it is certain that nothing happened. Only a forgotten outcome is not.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Refusal::RequestExpired | Refusal::NumberForgotten { .. })
+    }
+}
+
+/// Why an account command was refused. Owned by the escrow rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum AccountRefusal {
+    #[error("account does not exist")]
+    NotFound,
+}
