@@ -18,8 +18,16 @@ pub trait Guard: Send + Sync + 'static {
 #[error("stopped: the session was cut or its lease is over")]
 pub struct Stopped;
 
+/// A guard as it travels with the work: blocking work takes a clone to its thread and checks it there, directly before each system call.
+pub type GuardRef = Arc<dyn Guard>;
+
 /// For work on behalf of no session.
 pub struct NoGuard;
+impl NoGuard {
+    pub fn shared() -> GuardRef {
+        Arc::new(NoGuard)
+    }
+}
 impl Guard for NoGuard {
     fn check(&self) -> Result<(), Stopped> {
         Ok(())
@@ -188,33 +196,33 @@ pub trait Storage: Send + Sync + 'static {
     async fn is_root_used(&self, path: &str) -> VfsResult<bool>;
     /// Ends an epoch's staging folder for good (8.5): unlink files, remove the folder, sync the parent, repeat until done.
     /// What is no file of ours there is kept aside under `.flotilla/kept/` and logged as an error. Idempotent.
-    async fn fence(&self, account: u64, epoch: u64, guard: &dyn Guard) -> VfsResult<()>;
+    async fn fence(&self, account: u64, epoch: u64, guard: &GuardRef) -> VfsResult<()>;
     /// Counts what a root stores, staging folders of the account included: `syncfs`, then a walk. Bounded memory.
-    async fn scan(&self, path: &str, account: u64, guard: &dyn Guard) -> VfsResult<Usage>;
+    async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage>;
 }
 
 /// One root, opened once per session or shared by sessions; every resolution stays under its descriptor.
 #[async_trait]
 pub trait Root: Send + Sync + 'static {
     fn capability(&self) -> &Capability;
-    async fn stat(&self, path: &[u8], follow: bool, guard: &dyn Guard) -> VfsResult<FileStat>;
-    async fn set_stat(&self, path: &[u8], wanted: SetStat, guard: &dyn Guard) -> VfsResult<()>;
-    async fn open_dir(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Box<dyn Dir>>;
-    async fn make_dir(&self, path: &[u8], mode: u32, durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
-    async fn remove_dir(&self, path: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
-    async fn symlink(&self, path: &[u8], target: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
-    async fn read_link(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Vec<u8>>;
+    async fn stat(&self, path: &[u8], follow: bool, guard: &GuardRef) -> VfsResult<FileStat>;
+    async fn set_stat(&self, path: &[u8], wanted: SetStat, guard: &GuardRef) -> VfsResult<()>;
+    async fn open_dir(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Box<dyn Dir>>;
+    async fn make_dir(&self, path: &[u8], mode: u32, durability: Durability, guard: &GuardRef) -> VfsResult<()>;
+    async fn remove_dir(&self, path: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
+    async fn symlink(&self, path: &[u8], target: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
+    async fn read_link(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Vec<u8>>;
     /// Follows symlinks as far as the path exists; the result is canonical and relative to the root.
-    async fn real_path(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<Vec<u8>>;
+    async fn real_path(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Vec<u8>>;
     /// Opens a regular file in place.
-    async fn open(&self, path: &[u8], how: OpenHow, guard: &dyn Guard) -> VfsResult<Arc<dyn File>>;
+    async fn open(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<Arc<dyn File>>;
     /// Begins an upload (8.2): a file in `.flotilla/<account>/<epoch>/`, to be published at `path`. Follows a symlink at `path`
     /// (at most 8 hops). Fails early if a directory is there or the parent is missing. Copies mode, owner and ACL of what it will replace at publish.
-    async fn stage(&self, path: &[u8], mode: u32, epoch: u64, guard: &dyn Guard) -> VfsResult<Arc<dyn Staged>>;
+    async fn stage(&self, path: &[u8], mode: u32, epoch: u64, guard: &GuardRef) -> VfsResult<Arc<dyn Staged>>;
     /// Moves a file or symlink out of its name into the epoch's staging folder, syncs the folder (always: credits need it).
-    async fn remove(&self, path: &[u8], epoch: u64, guard: &dyn Guard) -> VfsResult<Box<dyn Caught>>;
+    async fn remove(&self, path: &[u8], epoch: u64, guard: &GuardRef) -> VfsResult<Box<dyn Caught>>;
     /// Fails with `Exists` if the target exists.
-    async fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
+    async fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
     /// posix-rename (8.3): replaces a file at the target; what it replaced is caught.
     async fn rename_over(
         &self,
@@ -222,17 +230,17 @@ pub trait Root: Send + Sync + 'static {
         to: &[u8],
         epoch: u64,
         durability: Durability,
-        guard: &dyn Guard,
+        guard: &GuardRef,
     ) -> VfsResult<Option<Box<dyn Caught>>>;
-    async fn hard_link(&self, from: &[u8], to: &[u8], durability: Durability, guard: &dyn Guard) -> VfsResult<()>;
-    async fn space(&self, guard: &dyn Guard) -> VfsResult<Space>;
+    async fn hard_link(&self, from: &[u8], to: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
+    async fn space(&self, guard: &GuardRef) -> VfsResult<Space>;
 }
 
 /// An open directory; yields entries in batches, without `.` and `..` and what is hidden.
 #[async_trait]
 pub trait Dir: Send + Sync {
     /// At most `max` entries; empty at the end.
-    async fn next(&mut self, max: usize, guard: &dyn Guard) -> VfsResult<Vec<DirEntry>>;
+    async fn next(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>>;
 }
 
 /// An open regular file.
@@ -242,12 +250,12 @@ pub trait File: Send + Sync + 'static {
     /// Appends at most `len` bytes to `out`; 0 at the end of the file. The caller checked its guard just before.
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<VfsResult<usize>>;
     /// Reads up to `len` bytes; empty at the end of the file, short only there.
-    async fn read(&self, offset: u64, len: usize, guard: &dyn Guard) -> VfsResult<Bytes>;
+    async fn read(&self, offset: u64, len: usize, guard: &GuardRef) -> VfsResult<Bytes>;
     /// Writes all of `data`. On failure a prefix may have been written.
-    async fn write(&self, offset: u64, data: Bytes, guard: &dyn Guard) -> VfsResult<()>;
-    async fn stat(&self, guard: &dyn Guard) -> VfsResult<FileStat>;
-    async fn set_stat(&self, wanted: SetStat, guard: &dyn Guard) -> VfsResult<()>;
-    async fn sync(&self, guard: &dyn Guard) -> VfsResult<()>;
+    async fn write(&self, offset: u64, data: Bytes, guard: &GuardRef) -> VfsResult<()>;
+    async fn stat(&self, guard: &GuardRef) -> VfsResult<FileStat>;
+    async fn set_stat(&self, wanted: SetStat, guard: &GuardRef) -> VfsResult<()>;
+    async fn sync(&self, guard: &GuardRef) -> VfsResult<()>;
 }
 
 /// An upload that is not visible yet. Dropping it without publish or discard leaves the staged file for the fence; call `discard`.
@@ -256,9 +264,9 @@ pub trait Staged: File {
     /// The final path (after symlinks), relative to the root: what a session finds its own uploads by, with the parent's inode.
     fn target(&self) -> (InodeName, Vec<u8>);
     /// Changes the target of an unpublished upload (rename of it by its own session).
-    async fn retarget(&self, path: &[u8], guard: &dyn Guard) -> VfsResult<()>;
+    async fn retarget(&self, path: &[u8], guard: &GuardRef) -> VfsResult<()>;
     /// Publishes (8.3, 8.6). Returns what it replaced, caught in staging. Afterwards the same handle goes on in place.
-    async fn publish(&self, durability: Durability, guard: &dyn Guard) -> VfsResult<Option<Box<dyn Caught>>>;
+    async fn publish(&self, durability: Durability, guard: &GuardRef) -> VfsResult<Option<Box<dyn Caught>>>;
     /// Unlinks the staged file. Idempotent, no guard: cleaning up is always right. `NotFound` is success.
     async fn discard(&self) -> VfsResult<()>;
 }
@@ -267,7 +275,7 @@ pub trait Staged: File {
 #[async_trait]
 pub trait Caught: Send + Sync {
     /// Measures after the folder is synced, then unlinks (6.1, 6.2). `None`: another link of it is left, or it is a directory: no credit.
-    async fn measure_and_unlink(self: Box<Self>, guard: &dyn Guard) -> VfsResult<Option<CreditClaim>>;
+    async fn measure_and_unlink(self: Box<Self>, guard: &GuardRef) -> VfsResult<Option<CreditClaim>>;
 }
 
 /// What may be credited: exact size when measured, named by inode.
