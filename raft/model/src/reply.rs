@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, LogIndex, LogTime, NodeId, SessionId, StorageName, Username, WallTime};
+use crate::{Amount, Epoch, Limits, LogIndex, LogTime, NodeId, SessionId, StorageName, Username, WallTime};
 
 pub type Reply = Result<Done, Refusal>;
 
@@ -31,6 +31,21 @@ pub enum Done {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountDone {
     Nothing,
+    /// Room was given: at this index, under these limits.
+    Granted {
+        index: LogIndex,
+        limits: Limits,
+        amount: Amount,
+    },
+    /// The need does not fit now: the outcome will stand in the account's waiter of this command's number.
+    Waiting,
+    Settled,
+    ScanBegun {
+        begun: LogIndex,
+    },
+    Scanned {
+        used: Amount,
+    },
 }
 
 /// A session that holds a slot in the way of another.
@@ -108,4 +123,26 @@ impl Refusal {
 pub enum AccountRefusal {
     #[error("account does not exist")]
     NotFound,
+    #[error("no session of this node uses the account")]
+    NoSession,
+    #[error("user was deleted or made anew")]
+    UserGone,
+    #[error("too many uploads wait for room in this account")]
+    TooManyWaiting,
+    #[error("a command of a node must carry its number")]
+    Unnumbered,
+    #[error("too many parts in one command")]
+    TooLarge,
+    #[error("amounts of a command must not be negative")]
+    Negative,
+    #[error("account is in use: a scan waits until it is idle")]
+    InUse,
+    #[error("node {node}: epoch {epoch} has ended but is not fenced")]
+    Unfenced { node: NodeId, epoch: Epoch },
+    #[error("node {node}: epoch {epoch} has ended, its process has neither settled nor is known to be gone")]
+    MayStillWrite { node: NodeId, epoch: Epoch },
+    #[error("another scan is under way on node {node}")]
+    ScanUnderWay { node: NodeId },
+    #[error("the scan was overtaken: the account was used since it began")]
+    ScanOvertaken,
 }
