@@ -219,8 +219,15 @@ pub trait Root: Send + Sync + 'static {
     /// Begins an upload (8.2): a file in `.flotilla/<account>/<epoch>/`, to be published at `path`. Follows a symlink at `path`
     /// (at most 8 hops). Fails early if a directory is there or the parent is missing. Copies mode, owner and ACL of what it will replace at publish.
     async fn stage(&self, path: &[u8], mode: u32, epoch: u64, guard: &GuardRef) -> VfsResult<Arc<dyn Staged>>;
-    /// Moves a file or symlink out of its name into the epoch's staging folder, syncs the folder (always: credits need it).
-    async fn remove(&self, path: &[u8], epoch: u64, guard: &GuardRef) -> VfsResult<Box<dyn Caught>>;
+    /// Moves a file or symlink out of its name into the epoch's staging folder. With `Close` the folder is synced before this returns,
+    /// with `None` by the caught file before it measures (credits always sync).
+    async fn remove(
+        &self,
+        path: &[u8],
+        epoch: u64,
+        durability: Durability,
+        guard: &GuardRef,
+    ) -> VfsResult<Box<dyn Caught>>;
     /// Fails with `Exists` if the target exists.
     async fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
     /// posix-rename (8.3): replaces a file at the target; what it replaced is caught.
@@ -267,6 +274,9 @@ pub trait Staged: File {
     async fn retarget(&self, path: &[u8], guard: &GuardRef) -> VfsResult<()>;
     /// Publishes (8.3, 8.6). Returns what it replaced, caught in staging. Afterwards the same handle goes on in place.
     async fn publish(&self, durability: Durability, guard: &GuardRef) -> VfsResult<Option<Box<dyn Caught>>>;
+    /// Whether the file stands (or stood) at its name. After a failed `publish` this tells whether its charge stays: it does when
+    /// `true` (for example the folder could not be synced: CLOSE fails, but the file is there or another session caught and credited it).
+    fn is_published(&self) -> bool;
     /// Unlinks the staged file. Idempotent, no guard: cleaning up is always right. `NotFound` is success.
     async fn discard(&self) -> VfsResult<()>;
 }
@@ -274,11 +284,12 @@ pub trait Staged: File {
 /// A file that a remove or replace took from its name, lying in staging.
 #[async_trait]
 pub trait Caught: Send + Sync {
-    /// Measures after the folder is synced, then unlinks (6.1, 6.2). `None`: another link of it is left, or it is a directory: no credit.
+    /// Measures after the folder is synced, then unlinks (6.1, 6.2). `None`: no credit, because another link of it is left or it could not
+    /// be captured on this storage (the account is then over-counted).
     async fn measure_and_unlink(self: Box<Self>, guard: &GuardRef) -> VfsResult<Option<CreditClaim>>;
 }
 
-/// What may be credited: exact size when measured, named by inode.
+/// What may be credited: exact size when measured, named by inode. A symlink counts as one file of 0 bytes, here and in a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreditClaim {
     pub bytes: u64,
