@@ -1,0 +1,40 @@
+# verify never writes; fix does; CI calls the same targets.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help dev build verify fix test test-needs bench clean-dev
+
+help:            ## this text
+	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/: *.*## /\t/'
+
+dev:             ## build, then run three nodes on loopback with a demo user (ends with Ctrl-C)
+	$(CARGO) build --release --locked -p flotilla
+	$$($(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/release/flotilla dev --dir dev-data
+
+build:           ## the release binary
+	$(CARGO) build --release --locked -p flotilla
+
+verify:          ## formatting, lints, licences; writes nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check licenses bans sources; \
+	else echo "cargo-deny is not installed (cargo install cargo-deny): licences, bans and sources were NOT checked"; fi
+
+fix:             ## what verify would complain about, as far as tools can mend it
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass
+	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass /usr/lib/openssh/sftp-server:openssh-sftp-server; do \
+	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
+	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
+	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, sftp-server"; fi
+
+test: test-needs ## all tests, against real OpenSSH clients and real processes
+	$(CARGO) build --locked -p flotilla
+	$(CARGO) test --workspace --locked --quiet --no-fail-fast
+
+bench:           ## figures beside OpenSSH in the same run (minutes)
+	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
+	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench
