@@ -9,6 +9,7 @@ pub mod session;
 
 pub use connection::Connection;
 pub use core::{Core, CoreConfig};
+pub mod ledger;
 pub use files::*;
 pub use gate::{EndReason, Gate};
 pub use login::{Admitted, AuthOutcome, Credential};

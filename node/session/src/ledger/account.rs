@@ -1,0 +1,226 @@
+//! A session's hold on its account: entering, charging, crediting, leaving.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use flotilla_cluster::Lease;
+use flotilla_model::command::CreditItem;
+use flotilla_model::{Amount, CreditedInode, Limits, LogIndex, State, Username};
+use flotilla_vfs::CreditClaim;
+
+use super::book::{Book, BookKey};
+use super::{Charge, EnterRefused, Entering, Inner};
+
+/// What a user may still store, for `statvfs`; `None` where there is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomLeft {
+    pub bytes: Option<u64>,
+    pub files: Option<u64>,
+    pub used_bytes: u64,
+    pub used_files: u64,
+}
+
+/// A session's hold on its account. Leave it; a dropped one leaves by itself, without waiting for its settlement.
+pub struct AccountHandle {
+    pub(super) seat: Arc<Seat>,
+    left: AtomicBool,
+}
+
+/// What charges share with their session's handle.
+pub(super) struct Seat {
+    pub inner: Arc<Inner>,
+    pub book: Arc<Book>,
+    pub username: Username,
+    pub incarnation: LogIndex,
+    limits: Mutex<Limits>,
+    /// The session's buffer is full: its waiting uploads count as the youngest (5.2).
+    pub stalled: AtomicBool,
+    /// The count of epochs' ends at which everything was fenced.
+    pub fenced_at: AtomicU64,
+}
+
+/// A file is being measured: until this is credited or dropped the log keeps what it needs to tell a second credit from the first.
+pub struct Measuring {
+    seat: Arc<Seat>,
+    token: u64,
+    index: LogIndex,
+}
+
+pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) -> Result<AccountHandle, EnterRefused> {
+    let state = inner.cluster.state();
+    let row = state.account(who.account).ok_or(EnterRefused::NoAccount(who.account))?;
+    let holder = row.holders.get(&(lease.node(), lease.epoch())).ok_or(EnterRefused::NoSession(who.account))?;
+    let key = BookKey { account: who.account, epoch: lease.epoch(), since: holder.since };
+    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed);
+    book.lock().members += 1;
+    let limits = user_limits(&state, &who.username, who.incarnation).unwrap_or(Limits::NONE);
+    let seat = Seat {
+        inner: Arc::clone(inner),
+        book,
+        username: who.username,
+        incarnation: who.incarnation,
+        limits: Mutex::new(limits),
+        stalled: AtomicBool::new(false),
+        fenced_at: AtomicU64::new(0),
+    };
+    let handle = AccountHandle { seat: Arc::new(seat), left: AtomicBool::new(false) };
+    inner.touch(who.account);
+    if !row.inspected {
+        inner.inspect(row).await?;
+    }
+    Ok(handle)
+}
+
+fn user_limits(state: &State, username: &Username, incarnation: LogIndex) -> Option<Limits> {
+    state.user(username).filter(|user| user.incarnation == incarnation).map(|user| user.limits())
+}
+
+impl Inner {
+    /// The book of a holder row, made if it is not there.
+    pub(super) fn open_book(&self, key: BookKey, lease: &Arc<Lease>, limited: bool, confirmed: LogIndex) -> Arc<Book> {
+        let mut books = self.books.lock().expect("no panic while locked");
+        Arc::clone(books.entry(key).or_insert_with(|| Book::new(key, Arc::clone(lease), limited, confirmed)))
+    }
+}
+
+impl Seat {
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock().expect("no panic while locked")
+    }
+
+    /// Takes up what was added to the user's limits since.
+    pub fn refresh_limits(&self) -> Limits {
+        let now = user_limits(&self.inner.cluster.state(), &self.username, self.incarnation);
+        let mut limits = self.limits.lock().expect("no panic while locked");
+        *limits = now.unwrap_or(*limits);
+        *limits
+    }
+
+    /// Tells the settler that something is due.
+    pub fn due(&self) {
+        let (much, short) = {
+            let pages = self.book.lock();
+            (pages.unsettled_bytes() >= self.inner.config.settle_bytes, pages.short)
+        };
+        self.inner.book_is_due(&self.book, much);
+        if short {
+            self.inner.touch(self.book.key.account);
+        }
+    }
+}
+
+impl AccountHandle {
+    /// A charge for one upload, or for an in-place handle.
+    pub fn charge(&self) -> Charge {
+        Charge::new(Arc::clone(&self.seat))
+    }
+
+    /// Call before a caught file is measured.
+    pub fn measuring(&self) -> Measuring {
+        let index = self.seat.inner.cluster.state().applied_index();
+        let mut pages = self.seat.book.lock();
+        let token = pages.next_number;
+        pages.next_number += 1;
+        pages.measuring.insert(token, index);
+        drop(pages);
+        Measuring { seat: Arc::clone(&self.seat), token, index }
+    }
+
+    /// Credits what was measured; usable once the log has applied it.
+    pub fn credit(&self, measuring: Measuring, claim: CreditClaim) {
+        let item = CreditItem {
+            amount: Amount::of(claim.bytes, claim.files),
+            inode: CreditedInode { inode: claim.inode.inode, birth_ns: claim.inode.birth_ns },
+            measured: measuring.index,
+        };
+        let mut pages = self.seat.book.lock();
+        pages.credits.push(item);
+        pages.changed_for_the_log();
+        drop(pages);
+        self.seat.due();
+    }
+
+    /// Something is over-counted that cannot be credited: a scan is wanted.
+    pub fn mark(&self) {
+        let mut pages = self.seat.book.lock();
+        pages.mark = true;
+        pages.changed_for_the_log();
+        drop(pages);
+        self.seat.due();
+    }
+
+    /// Whether the session's buffer is full: its uploads that wait count as the youngest from then on.
+    pub fn set_stalled(&self, stalled: bool) {
+        self.seat.stalled.store(stalled, Ordering::Release);
+        if stalled {
+            self.seat.book.changed.notify_waiters();
+        }
+    }
+
+    /// What is left for this user, as far as this node knows.
+    pub fn room_left(&self) -> RoomLeft {
+        let state = self.seat.inner.cluster.state();
+        let limits = self.seat.refresh_limits();
+        let Some(row) = state.account(self.seat.book.key.account) else {
+            return RoomLeft { bytes: None, files: None, used_bytes: 0, used_files: 0 };
+        };
+        let pages = self.seat.book.lock();
+        let unspent = pages.spendable(limits);
+        let used = (row.used + pages.reported + pages.spent.values().copied().sum()).at_least_zero();
+        drop(pages);
+        let left = (limits.room(row.taken()) + unspent).at_least_zero();
+        let shown = |limit: i64, left: i64| (limit != i64::MAX).then_some(left as u64);
+        RoomLeft {
+            bytes: shown(limits.bytes, left.bytes),
+            files: shown(limits.files, left.files),
+            used_bytes: used.bytes as u64,
+            used_files: used.files as u64,
+        }
+    }
+
+    /// Ends the session's use: all charges have ended and all jobs returned. Returns once the log has its deltas and credits,
+    /// or its epoch is over. Then comes `CloseSession`.
+    pub async fn leave(self) {
+        self.left.store(true, Ordering::Release);
+        let seat = Arc::clone(&self.seat);
+        drop(self);
+        let goal = {
+            let mut pages = seat.book.lock();
+            pages.members -= 1;
+            pages.changes
+        };
+        let book = &seat.book;
+        loop {
+            let heard = book.changed.notified();
+            {
+                let pages = book.lock();
+                let returned = pages.members > 0 || !pages.is_dirty();
+                if pages.told >= goal && returned && (pages.members > 0 || pages.in_flight == 0) {
+                    break;
+                }
+            }
+            if !seat.inner.cluster.state().epoch_alive(book.lease.node(), book.lease.epoch()) {
+                break;
+            }
+            seat.inner.book_is_due(book, true);
+            let _ = tokio::time::timeout(seat.inner.config.settle_every, heard).await;
+        }
+        seat.inner.touch(book.key.account);
+    }
+}
+
+impl Drop for AccountHandle {
+    fn drop(&mut self) {
+        if !self.left.load(Ordering::Acquire) {
+            self.seat.book.lock().members -= 1;
+            self.seat.inner.book_is_due(&self.seat.book, true);
+            self.seat.inner.touch(self.seat.book.key.account);
+        }
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        self.seat.book.lock().measuring.remove(&self.token);
+    }
+}

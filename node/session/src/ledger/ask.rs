@@ -1,0 +1,275 @@
+//! Asks the log for room: at need, where a request that does not fit waits, and ahead of need.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use flotilla_model::command::{AccountCommand, Grant, WaitOver};
+use flotilla_model::reply::{AccountDone, AccountRefusal};
+use flotilla_model::{Amount, CommandId, Done, Limits, Refusal};
+use flotilla_vfs::GuardRef;
+use tokio::time::Instant;
+
+use super::account::Seat;
+use super::book::{Book, Pages};
+use super::submit::Outcome;
+use super::{Inner, QuotaRefused};
+
+/// Asked ahead at the first need, in bytes and files; doubled with each grant up to the second pair.
+const FIRST_AHEAD: Amount = Amount { bytes: 1 << 20, files: 64 };
+const MOST_AHEAD: Amount = Amount { bytes: 256 << 20, files: 1024 };
+/// How often a waiting request looks at its guard.
+const GUARD_EVERY: Duration = Duration::from_millis(100);
+/// A request waits no longer than this beyond its 10 s, whatever the log says.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What became of an ask.
+enum Asked {
+    Given,
+    Waits(Waiting),
+    Refused(QuotaRefused),
+}
+
+impl Seat {
+    /// Asks for `want`, and waits while the log does. Cancelling the future forgets the wait.
+    pub(super) async fn ask(self: &Arc<Self>, number: u64, want: Amount, guard: &GuardRef) -> Result<(), QuotaRefused> {
+        let seat = Arc::clone(self);
+        // In a task of its own: what the log grants must find its book even if the asker is gone.
+        let asked = self.inner.runtime.spawn(async move { seat.ask_once(number, want).await });
+        match asked.await.map_err(|_| QuotaRefused::Stopped)? {
+            Asked::Given => Ok(()),
+            Asked::Refused(why) => Err(why),
+            Asked::Waits(waiting) => waiting.outcome(guard).await,
+        }
+    }
+
+    async fn ask_once(self: &Arc<Self>, number: u64, want: Amount) -> Asked {
+        let book = &self.book;
+        let _no_answer_meanwhile = book.asking.lock().await;
+        let limits = self.refresh_limits();
+        if book.try_spend(number, limits, want) {
+            return Asked::Given;
+        }
+        if book.lease.is_dead() {
+            return Asked::Refused(QuotaRefused::Stopped);
+        }
+        let id = book.lease.number();
+        let CommandId::Node { number: ask, .. } = id else { unreachable!("a lease numbers its commands") };
+        let (grant, part) = {
+            let mut pages = book.lock();
+            // What little there is becomes the upload's own, so that nobody takes it while the rest is asked for.
+            let part = pages.spend_part(number, limits, want, |grant| book.order_of(grant, number));
+            if let Some(holding) = pages.holdings.get_mut(&number) {
+                holding.waiting = Some(ask);
+            }
+            (self.grant(&pages, number, want - part, want, limits), part)
+        };
+        let waiting = Waiting { seat: Arc::clone(self), ask, number, want, part, over: false };
+        let outcome = self.inner.submit_under(&book.lease, id, "grant", AccountCommand::Grant(grant)).await;
+        waiting.asked(outcome)
+    }
+
+    fn grant(&self, pages: &Pages, number: u64, need: Amount, want: Amount, limits: Limits) -> Grant {
+        let holding = pages.holdings.get(&number);
+        let holds = holding.map_or(Amount::ZERO, |holding| holding.room());
+        let last = pages.pots.get(&limits).map_or(Amount::ZERO, |pot| pot.granted);
+        Grant {
+            account: self.book.key.account,
+            username: self.username.clone(),
+            incarnation: self.incarnation,
+            need,
+            ahead: ahead(last).max_each(want).min_each(MOST_AHEAD),
+            holds,
+            order: holding.filter(|_| holds.is_positive()).and_then(|holding| holding.order),
+        }
+    }
+
+    /// Asks ahead in the background if less than half of the last grant is left.
+    pub(super) fn ask_ahead_if_low(self: &Arc<Self>) {
+        let limits = self.limits();
+        {
+            let mut pages = self.book.lock();
+            if !pages.runs_low(limits) {
+                return;
+            }
+            pages.asking_ahead = true;
+        }
+        let seat = Arc::clone(self);
+        self.inner.runtime.spawn(async move { seat.ask_ahead(limits).await });
+    }
+
+    async fn ask_ahead(&self, limits: Limits) {
+        let book = &self.book;
+        let _no_answer_meanwhile = book.asking.lock().await;
+        let grant = {
+            let mut pages = book.lock();
+            if pages.short || book.lease.is_dead() {
+                pages.asking_ahead = false;
+                return;
+            }
+            self.grant(&pages, 0, Amount::ZERO, Amount::ZERO, limits)
+        };
+        let outcome = self.inner.submit_numbered(&book.lease, "grant", AccountCommand::Grant(grant)).await;
+        let mut pages = book.lock();
+        pages.asking_ahead = false;
+        let given = match outcome {
+            Outcome::Answered(submitted) => submitted.reply.ok(),
+            Outcome::Over => None,
+        };
+        if let Some(Done::Account(AccountDone::Granted { index, limits, amount })) = given {
+            pages.deliver(None, Amount::ZERO, limits, amount, index, |_| unreachable!("nothing is charged"));
+        }
+        // Where nothing came the next ask is due at half of what is left.
+        if let Some(pot) = pages.pots.get_mut(&limits) {
+            pot.granted = pot.granted.min_each(pot.room.max_each(Amount::ZERO));
+        }
+        drop(pages);
+        book.changed.notify_waiters();
+        self.inner.touch(book.key.account);
+    }
+}
+
+fn ahead(last: Amount) -> Amount {
+    (last + last).max_each(FIRST_AHEAD).min_each(MOST_AHEAD)
+}
+
+/// A request that the log knows of. Dropped before its outcome was taken it gives everything back and tells the log to forget it.
+struct Waiting {
+    seat: Arc<Seat>,
+    /// Number of the `Grant` command.
+    ask: u64,
+    /// Number of the upload.
+    number: u64,
+    want: Amount,
+    /// What of it was here already.
+    part: Amount,
+    over: bool,
+}
+
+impl Waiting {
+    fn asked(mut self, outcome: Outcome) -> Asked {
+        let book = Arc::clone(&self.seat.book);
+        let reply = match outcome {
+            Outcome::Answered(submitted) => submitted.reply,
+            Outcome::Over => return self.refused(QuotaRefused::Stopped),
+        };
+        match reply {
+            Ok(Done::Account(AccountDone::Granted { index, limits, amount })) => {
+                self.over = true;
+                let mut pages = book.lock();
+                let number = pages.stop_waiting(self.number, self.ask).then_some(self.number);
+                let order = |grant| book.order_of(grant, self.number);
+                pages.deliver(number, self.want - self.part, limits, amount, index, order);
+                drop(pages);
+                Asked::Given
+            }
+            Ok(Done::Account(AccountDone::Waiting)) => {
+                book.lock().short = true;
+                self.seat.inner.touch(book.key.account);
+                Asked::Waits(self)
+            }
+            Err(Refusal::Account(why @ (AccountRefusal::TooManyWaiting | AccountRefusal::UserGone))) => {
+                self.refused(QuotaRefused::Exceeded(why.to_string()))
+            }
+            Err(refusal) => self.refused(QuotaRefused::Unavailable(refusal.to_string())),
+            Ok(other) => {
+                tracing::error!(?other, "a grant has an answer of another kind");
+                self.refused(QuotaRefused::Unavailable("unexpected answer".into()))
+            }
+        }
+    }
+
+    fn refused(mut self, why: QuotaRefused) -> Asked {
+        self.over = true;
+        self.give_back(self.part);
+        Asked::Refused(why)
+    }
+
+    fn give_back(&self, amount: Amount) {
+        let mut pages = self.seat.book.lock();
+        pages.stop_waiting(self.number, self.ask);
+        if !amount.is_zero() {
+            pages.give_back(self.number, amount);
+        }
+        drop(pages);
+        self.seat.due();
+    }
+
+    async fn outcome(mut self, guard: &GuardRef) -> Result<(), QuotaRefused> {
+        let seat = Arc::clone(&self.seat);
+        let begun = Instant::now();
+        let mut said_over = false;
+        let mut said_full = false;
+        loop {
+            let heard = seat.book.changed.notified();
+            if let Some(outcome) = self.taken() {
+                self.over = true;
+                if outcome.is_err() {
+                    self.give_back(self.part);
+                }
+                return outcome;
+            }
+            if guard.check().is_err() || seat.book.lease.is_dead() {
+                return Err(QuotaRefused::Stopped);
+            }
+            let waited = begun.elapsed();
+            if waited >= seat.inner.config.wait_for_room && !said_over {
+                said_over = true;
+                self.tell(true, false, false);
+            }
+            if seat.stalled.load(Ordering::Acquire) && !said_full {
+                said_full = true;
+                self.tell(false, true, false);
+            }
+            if waited >= seat.inner.config.wait_for_room + GRACE {
+                return Err(QuotaRefused::Unavailable("no decision about room in time".into()));
+            }
+            let _ = tokio::time::timeout(GUARD_EVERY, heard).await;
+        }
+    }
+
+    /// The outcome, once the watcher has read it from the state.
+    fn taken(&self) -> Option<Result<(), QuotaRefused>> {
+        let pages = self.seat.book.lock();
+        let Some(holding) = pages.holdings.get(&self.number) else { return Some(Err(QuotaRefused::Stopped)) };
+        match &holding.refused {
+            Some((refused, shortage)) if *refused == self.ask => {
+                Some(Err(QuotaRefused::Exceeded(shortage.to_string())))
+            }
+            _ if holding.waiting == Some(self.ask) => None,
+            _ => Some(Ok(())),
+        }
+    }
+
+    fn tell(&self, time_over: bool, buffer_full: bool, gone: bool) {
+        let account = self.seat.book.key.account;
+        let word = WaitOver { account, number: self.ask, time_over, buffer_full, gone };
+        let seat = Arc::clone(&self.seat);
+        self.seat.inner.runtime.spawn(async move {
+            seat.inner.submit_numbered(&seat.book.lease, "wait_over", AccountCommand::WaitOver(word)).await;
+            seat.inner.touch(account);
+        });
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        match self.taken() {
+            Some(Ok(())) => self.give_back(self.want),
+            _ => self.give_back(self.part),
+        }
+        self.tell(false, false, true);
+    }
+}
+
+impl Inner {
+    /// Tells the log that somebody's epoch ended, so that it decides anew about this waiter.
+    pub(super) async fn nudge(&self, book: &Book, ask: u64) {
+        let word =
+            WaitOver { account: book.key.account, number: ask, time_over: false, buffer_full: false, gone: false };
+        self.submit_numbered(&book.lease, "wait_over", AccountCommand::WaitOver(word)).await;
+    }
+}
