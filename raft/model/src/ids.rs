@@ -1,6 +1,7 @@
 //! Identifiers and units of the model: small types, parsed once at the edge.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ number!(
 );
 
 /// A request id of an outside caller: a UUIDv7 as a number, so that order is order of time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u128);
 
 impl RequestId {
@@ -96,12 +97,12 @@ pub struct InvalidName {
 /// A user's name: 1 to 64 bytes of `[A-Za-z0-9._@-]`, neither `.` nor `..`, not starting with `-` or `.`. It is also a path component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Username(String);
+pub struct Username(Arc<str>);
 
 /// A storage's name as configured on the nodes: the same grammar as a user's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct StorageName(String);
+pub struct StorageName(Arc<str>);
 
 fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {
     let reason = if text.is_empty() {
@@ -122,7 +123,7 @@ macro_rules! name {
     ($name:ident, $what:literal) => {
         impl $name {
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
-                check_name($what, text).map(|()| $name(text.to_owned()))
+                check_name($what, text).map(|()| $name(text.into()))
             }
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -131,12 +132,12 @@ macro_rules! name {
         impl TryFrom<String> for $name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
-                check_name($what, &text).map(|()| $name(text))
+                check_name($what, &text).map(|()| $name(text.into()))
             }
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                (*name.0).to_owned()
             }
         }
         impl fmt::Display for $name {
@@ -146,6 +147,12 @@ macro_rules! name {
         }
     };
 }
+impl Username {
+    /// Below every name: where a range of names begins.
+    pub(crate) fn least() -> Self {
+        Username("".into())
+    }
+}
 name!(Username, "username");
 name!(StorageName, "storage name");
 
@@ -154,7 +161,7 @@ name!(StorageName, "storage name");
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Root {
     pub storage: StorageName,
-    path: String,
+    path: Arc<str>,
 }
 
 impl Root {
@@ -174,7 +181,7 @@ impl Root {
                 }
             }
         }
-        Ok(Root { storage, path: path.to_owned() })
+        Ok(Root { storage, path: path.into() })
     }
 
     pub fn path(&self) -> &str {
@@ -185,7 +192,20 @@ impl Root {
     pub fn contains(&self, other: &Root) -> bool {
         self.storage == other.storage
             && self.path != other.path
-            && (self.path.is_empty() || other.path.strip_prefix(&self.path).is_some_and(|rest| rest.starts_with('/')))
+            && (self.path.is_empty() || other.path.strip_prefix(&*self.path).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    /// The folders that contain this one, nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = Root> + '_ {
+        let cuts = self.path.rmatch_indices('/').map(|(at, _)| at);
+        let storage_itself = (!self.path.is_empty()).then_some(0);
+        cuts.chain(storage_itself).map(|end| Root { storage: self.storage.clone(), path: self.path[..end].into() })
+    }
+
+    /// The smallest root in order that could lie inside this one; those that do follow it without a gap.
+    pub(crate) fn first_inside(&self) -> Root {
+        let path = if self.path.is_empty() { "\0".into() } else { format!("{}/", self.path) };
+        Root { storage: self.storage.clone(), path: path.into() }
     }
 }
 

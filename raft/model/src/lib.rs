@@ -16,8 +16,16 @@ pub use effect::Effect;
 pub use event::Event;
 pub use ids::*;
 pub use record::*;
-pub use reply::{Done, Refusal, Reply};
+pub use reply::{AccountDone, AccountRefusal, Done, Refusal, Reply, SlotHolder};
 
+mod apply;
 pub mod codec;
+mod history;
+mod index;
+mod query;
 pub mod state;
+mod table;
+
+pub use history::EventsError;
+pub use index::SlotCount;
 pub use state::{Applied, State};

@@ -97,6 +97,10 @@ pub enum Refusal {
     RequestFromFuture,
     #[error("command {number} is answered already and its reply is no longer kept")]
     NumberForgotten { number: u64 },
+    #[error("command {number} lies more than {window} numbers above the answered ones: repeat it later")]
+    NumberTooFar { number: u64, window: u64 },
+    #[error("node {node}: start {start} lies before its last registered start {registered}")]
+    StartWentBack { node: NodeId, start: u64, registered: u64 },
     #[error("{name} already exists")]
     NameExists { name: String },
     #[error("{name} does not exist")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogIndex, LogTime, SessionId, Username, WallTime};
+use crate::{AccountId, LogIndex, LogTime, SessionId, Username, WallTime};
 
 /// Why a session was ended by a command. Shown to the client, in events and in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum CutReason {
     SessionLimitLowered,
     QuotaLowered,
     Killed,
+    /// Its node's lease ended, or the node registered again.
+    EpochEnded,
 }
 
 /// A session as the log holds it. It is live while its epoch is its node's current one.
@@ -23,6 +25,8 @@ pub struct Session {
     pub username: Username,
     pub incarnation: LogIndex,
     pub credential_revision: LogIndex,
+    /// The account of the user's home at the time of the open.
+    pub account: AccountId,
     pub opened_index: LogIndex,
     pub opened_at: LogTime,
     pub opened_wall: WallTime,

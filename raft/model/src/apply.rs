@@ -1,0 +1,89 @@
+//! `State::apply`: takes one log entry, answers its commands, in order, and sweeps a slice of what is dead.
+
+mod account;
+mod add_slot;
+mod adopt_storage;
+mod change_user;
+mod close_session;
+mod create_user;
+mod cut;
+mod delete_token;
+mod delete_user;
+mod expire;
+mod init_cluster;
+mod kill_session;
+mod marker_written;
+mod narrowing;
+mod once;
+mod open_session;
+mod put_node;
+mod put_secret;
+mod put_token;
+mod register_node;
+mod renew;
+mod replace_user;
+mod root;
+mod scope;
+mod sweep;
+mod update_user;
+mod validate;
+
+use scope::Scope;
+
+use crate::{Applied, Command, CommandId, Entry, Envelope, LogIndex, Refusal, Reply, State};
+
+impl State {
+    /// Applies one entry. Deterministic; a command that is refused changes nothing but is answered.
+    pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Applied {
+        let mut scope = Scope::begin(self, index, entry);
+        let mut replies = Vec::with_capacity(entry.commands.len());
+        let mut most_rows = 0;
+        for envelope in &entry.commands {
+            let before = scope.meter.rows();
+            scope.actor.clone_from(&envelope.actor);
+            replies.push(command(&mut scope, envelope));
+            most_rows = most_rows.max(scope.meter.rows() - before);
+        }
+        sweep::sweep(&mut scope);
+        scope.finish(replies, most_rows)
+    }
+
+    /// Passes over an entry that holds no commands (a blank of consensus, a membership change).
+    pub fn skip(&mut self, index: LogIndex) {
+        let time = self.meta.time;
+        self.apply(index, &Entry { time, wall: crate::WallTime(0), commands: Vec::new() });
+    }
+}
+
+fn command(scope: &mut Scope<'_>, envelope: &Envelope) -> Reply {
+    validate::actor(&envelope.actor)?;
+    if scope.state.settings.is_none() && !matches!(envelope.command, Command::InitCluster(_)) {
+        return Err(Refusal::NotInitialised);
+    }
+    once::apply(scope, envelope)
+}
+
+/// Every verb has a file.
+fn dispatch(scope: &mut Scope<'_>, id: CommandId, command: &Command) -> Reply {
+    match command {
+        Command::InitCluster(command) => init_cluster::apply(scope, command),
+        Command::PutNode(command) => put_node::apply(scope, command),
+        Command::RegisterNode(command) => register_node::apply(scope, command),
+        Command::Renew(command) => renew::apply(scope, command),
+        Command::Expire(command) => expire::apply(scope, command),
+        Command::CreateUser(command) => create_user::apply(scope, command),
+        Command::UpdateUser(command) => update_user::apply(scope, command),
+        Command::ReplaceUser(command) => replace_user::apply(scope, command),
+        Command::DeleteUser(command) => delete_user::apply(scope, command),
+        Command::OpenSession(command) => open_session::apply(scope, id, command),
+        Command::AddSlot(command) => add_slot::apply(scope, id, command),
+        Command::CloseSession(command) => close_session::apply(scope, id, command),
+        Command::KillSession(command) => kill_session::apply(scope, command),
+        Command::PutSecret(command) => put_secret::apply(scope, command),
+        Command::PutToken(command) => put_token::apply(scope, command),
+        Command::DeleteToken(command) => delete_token::apply(scope, command),
+        Command::AdoptStorage(command) => adopt_storage::apply(scope, command),
+        Command::MarkerWritten(command) => marker_written::apply(scope, command),
+        Command::Account(command) => account::apply(scope, id, command),
+    }
+}

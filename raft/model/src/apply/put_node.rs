@@ -1,0 +1,49 @@
+//! Adds a node to the records or changes its addresses.
+
+use super::{Scope, validate};
+use crate::command::PutNode;
+use crate::event::Fact;
+use crate::{Done, Effect, Epoch, LogTime, Node, NodeId, Refusal, Reply};
+
+pub(super) fn apply(scope: &mut Scope<'_>, command: &PutNode) -> Reply {
+    if command.node == NodeId(0) {
+        return Err(Refusal::Invalid("node: 0 is no node".into()));
+    }
+    validate::text("name", &command.name, 1, 64)?;
+    validate::text("peer_address", &command.peer_address, 0, 256)?;
+    validate::text("admin_address", &command.admin_address, 0, 256)?;
+    validate::text("sftp_address", &command.sftp_address, 0, 256)?;
+    let known = scope.get::<Node>(&command.node);
+    let is_new = known.is_none();
+    let base = known.map_or_else(|| unregistered(command.node), |row| Node::clone(&row));
+    scope.put(Node {
+        name: command.name.clone(),
+        peer_address: command.peer_address.clone(),
+        admin_address: command.admin_address.clone(),
+        sftp_address: command.sftp_address.clone(),
+        ..base
+    });
+    if is_new {
+        scope.event(Fact::NodeAdded { node: command.node, name: command.name.clone() });
+    }
+    scope.effect(Effect::Node(command.node));
+    Ok(Done::Revision(scope.index))
+}
+
+fn unregistered(id: NodeId) -> Node {
+    Node {
+        id,
+        name: String::new(),
+        peer_address: String::new(),
+        admin_address: String::new(),
+        sftp_address: String::new(),
+        last_epoch: Epoch(0),
+        alive: false,
+        start: 0,
+        renewal: 0,
+        renewed_index: 0,
+        renewed_at: LogTime(0),
+        floor: 0,
+        version: String::new(),
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the replicated model through its public face.
+
+mod sessions;
+mod world;
