@@ -40,6 +40,7 @@ fn cut_text(reason: CutReason) -> &'static str {
         CutReason::SessionLimitLowered => "the session limit was lowered",
         CutReason::QuotaLowered => "the quota was lowered",
         CutReason::Killed => "an administrator ended the session",
+        CutReason::EpochEnded => "this node lost its lease in the cluster",
     }
 }
 
