@@ -1,4 +1,7 @@
 //! Storage backends: where files live. Knows accounts' staging folders and epochs, but no users, permissions or quota.
 
 pub mod backend;
+pub mod local;
+
 pub use backend::*;
+pub use local::{LocalOptions, LocalStorage};

@@ -1,0 +1,86 @@
+//! Lists a folder in batches: as many names as asked for are read and looked at, the rest stays in the kernel.
+
+use async_trait::async_trait;
+use rustix::fs::{Dir as Names, Mode, OFlags};
+
+use crate::backend::{Dir, DirEntry, GuardRef, VfsError, VfsResult};
+
+use super::ours::is_ours;
+use super::resolve::check_path;
+use super::root::OpenRoot;
+use super::system::{Identity, blocking, fact, file_stat, guarded, identity, look_at, stat_of};
+
+/// An open listing. Empty while a batch of it is being read.
+pub(super) struct Listing(Option<Open>);
+
+struct Open {
+    names: Names,
+    /// Our folder's identity, if this is the folder that it lies in.
+    hidden: Option<Identity>,
+}
+
+impl OpenRoot {
+    pub(super) fn open_dir(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Listing> {
+        check_path(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+        let folder = if path.is_empty() {
+            guarded(guard, || rustix::fs::openat(&self.folder, c".", flags | OFlags::CLOEXEC, Mode::empty()))?
+        } else {
+            self.open_in_root(path, flags, guard)?
+        };
+        self.refuse_ours(&folder, guard)?;
+        let hidden = match self.hides {
+            Some(ours) if identity(&stat_of(guard, &folder)?) == self.identity => Some(ours),
+            _ => None,
+        };
+        guard_names(folder, guard).map(|names| Listing(Some(Open { names, hidden })))
+    }
+}
+
+fn guard_names(folder: std::os::fd::OwnedFd, guard: &GuardRef) -> VfsResult<Names> {
+    guard.check()?;
+    Names::new(folder).map_err(fact)
+}
+
+impl Open {
+    fn read(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>> {
+        let mut batch = Vec::with_capacity(max.min(1024));
+        while batch.len() < max {
+            guard.check()?;
+            let Some(entry) = self.names.read() else { break };
+            let entry = entry.map_err(fact)?;
+            if let Some(entry) = self.look(entry.file_name().to_bytes(), guard)? {
+                batch.push(entry);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// `None` for what is hidden or went away since its name was read.
+    fn look(&self, name: &[u8], guard: &GuardRef) -> VfsResult<Option<DirEntry>> {
+        if matches!(name, b"." | b"..") || (self.hidden.is_some() && is_ours(name)) {
+            return Ok(None);
+        }
+        let folder = self.names.fd().map_err(fact)?;
+        let Some(stat) = look_at(guard, folder, name)? else { return Ok(None) };
+        if self.hidden == Some(identity(&stat)) {
+            return Ok(None);
+        }
+        Ok(Some(DirEntry { name: name.to_vec(), stat: file_stat(&stat) }))
+    }
+}
+
+#[async_trait]
+impl Dir for Listing {
+    async fn next(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>> {
+        let mut open = self.0.take().ok_or(VfsError::Invalid("an earlier read of this folder was given up"))?;
+        let guard = guard.clone();
+        let (open, batch) = blocking(move || {
+            let batch = open.read(max, &guard);
+            (open, batch)
+        })
+        .await;
+        self.0 = Some(open);
+        batch
+    }
+}

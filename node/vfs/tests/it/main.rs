@@ -1,0 +1,4 @@
+//! Tests of storage backends: the conformance suite, and what the local backend promises beyond it.
+
+mod conformance;
+mod fixtures;
