@@ -24,6 +24,7 @@ mod charge;
 mod dead;
 mod fence;
 mod inspect;
+mod scan;
 mod settle;
 mod submit;
 mod watch;
@@ -128,6 +129,7 @@ pub(crate) struct Inner {
     settle_now: Notify,
     /// Counts the ends of epochs applied here: a book fenced at an older count must look again (8.5).
     ends: AtomicU64,
+    scans: scan::Candidates,
     stop: CancellationToken,
 }
 
@@ -149,22 +151,33 @@ impl Ledger {
             due: Mutex::default(),
             settle_now: Notify::new(),
             ends: AtomicU64::new(1),
+            scans: scan::Candidates::default(),
             stop: CancellationToken::new(),
         });
         inner.runtime.spawn(watch::run(Arc::clone(&inner)));
         inner.runtime.spawn(settle::run(Arc::clone(&inner)));
+        inner.runtime.spawn(scan::run(Arc::clone(&inner)));
         Ledger { inner }
     }
 
     /// Notes what to look at again. From `Agent::reconcile`: short, no await.
     pub fn reconcile(&self, state: &Arc<State>, changed: &Changed) {
-        let _ = state;
         match changed {
-            Changed::Everything => self.inner.everything_changed(),
+            Changed::Everything => {
+                for book in self.inner.all_books() {
+                    book.take_up_limit(state);
+                }
+                self.inner.everything_changed();
+            }
             Changed::Rows(effects) => {
                 for effect in effects {
                     match effect {
-                        Effect::Account(account) => self.inner.touch(*account),
+                        Effect::Account(account) => {
+                            for book in self.inner.books_of(*account) {
+                                book.take_up_limit(state);
+                            }
+                            self.inner.touch(*account);
+                        }
                         Effect::Node(_) => self.inner.epoch_changed(),
                         _ => {}
                     }
@@ -189,11 +202,13 @@ impl Inner {
     fn touch(&self, account: AccountId) {
         self.touched.lock().expect("no panic while locked").insert(account);
         self.touch.notify_one();
+        self.scans.note(account);
     }
 
     fn epoch_changed(&self) {
         self.ends.fetch_add(1, Ordering::AcqRel);
         self.touch_all();
+        self.scans.note_all();
     }
 
     fn everything_changed(&self) {

@@ -51,8 +51,7 @@ pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) 
     let row = state.account(who.account).ok_or(EnterRefused::NoAccount(who.account))?;
     let holder = row.holders.get(&(lease.node(), lease.epoch())).ok_or(EnterRefused::NoSession(who.account))?;
     let key = BookKey { account: who.account, epoch: lease.epoch(), since: holder.since };
-    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed);
-    book.lock().members += 1;
+    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed, 1);
     let limits = user_limits(&state, &who.username, who.incarnation).unwrap_or(Limits::NONE);
     let seat = Seat {
         inner: Arc::clone(inner),
@@ -76,10 +75,19 @@ fn user_limits(state: &State, username: &Username, incarnation: LogIndex) -> Opt
 }
 
 impl Inner {
-    /// The book of a holder row, made if it is not there.
-    pub(super) fn open_book(&self, key: BookKey, lease: &Arc<Lease>, limited: bool, confirmed: LogIndex) -> Arc<Book> {
+    /// The book of a holder row, made if it is not there, with so many sessions more.
+    pub(super) fn open_book(
+        &self,
+        key: BookKey,
+        lease: &Arc<Lease>,
+        limited: bool,
+        confirmed: LogIndex,
+        members: u32,
+    ) -> Arc<Book> {
         let mut books = self.books.lock().expect("no panic while locked");
-        Arc::clone(books.entry(key).or_insert_with(|| Book::new(key, Arc::clone(lease), limited, confirmed)))
+        let book = books.entry(key).or_insert_with(|| Book::new(key, Arc::clone(lease), limited, confirmed));
+        book.lock().members += members;
+        Arc::clone(book)
     }
 }
 

@@ -123,6 +123,13 @@ impl Book {
         self.state.lock().expect("no panic while a book is locked")
     }
 
+    /// An account that became limited: from this moment on nothing is written without a grant (4.4). Part of the cut that a new limit waits for.
+    pub fn take_up_limit(&self, state: &flotilla_model::State) {
+        if state.account(self.key.account).is_some_and(|row| row.is_limited()) {
+            self.lock().limited = true;
+        }
+    }
+
     pub fn order_of(&self, grant: LogIndex, number: u64) -> UploadOrder {
         UploadOrder { grant, node: self.lease.node(), number }
     }

@@ -48,7 +48,7 @@ impl Inner {
         let Some(holder) = row.holders.get(&(lease.node(), lease.epoch())) else { return };
         if wanted_answer(row, holder) > answered_in(holder) {
             let key = BookKey { account: row.id, epoch: lease.epoch(), since: holder.since };
-            self.open_book(key, &lease, row.is_limited(), holder.confirmed);
+            self.open_book(key, &lease, row.is_limited(), holder.confirmed, 0);
         }
     }
 

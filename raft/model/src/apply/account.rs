@@ -1,31 +1,41 @@
-//! The door to the account ledger: account commands, and what users and sessions mean for their accounts.
+//! The quota escrow in the log (`PROTOCOL.md` 4 to 8.5): one file per verb, and `decide` for those who wait for room.
 //!
-//! Owned by the escrow rules (`PROTOCOL.md` 4 to 7); the other verbs call these functions and know nothing else of ledgers.
+//! Always: used + outstanding grants + what dead epochs may have spent stays within the limit of the user that is granted.
+//! Nothing happens here when an epoch ends: its grants stay in its holder row and so stay charged.
 
-use std::collections::BTreeSet;
+mod answer;
+mod confirm;
+mod credit;
+mod decide;
+mod fenced;
+mod grant;
+mod inspected;
+mod presence;
+mod scan;
+mod settle;
+mod settle_dead;
+mod sheet;
+mod wait_over;
+
+pub(super) use presence::{session_closed, session_opened, session_swept, user_changed};
+use sheet::{Sender, edit};
 
 use super::Scope;
 use crate::command::AccountCommand;
-use crate::{AccountDone, CommandId, Done, NodeId, Refusal, Reply, Session, User};
+use crate::{CommandId, Reply};
 
-pub(super) fn apply(_scope: &mut Scope<'_>, _id: CommandId, command: &AccountCommand) -> Reply {
+pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &AccountCommand) -> Reply {
     match command {
-        AccountCommand::WantScan { .. } => Ok(Done::Account(AccountDone::Nothing)),
-        _ => Err(Refusal::Invalid("account command: not known to this version".into())),
+        AccountCommand::Grant(command) => grant::apply(scope, Sender::of(id)?, command),
+        AccountCommand::Settle(command) => settle::apply(scope, Sender::of(id)?, command),
+        AccountCommand::Answer(command) => answer::apply(scope, Sender::of(id)?, command),
+        AccountCommand::WaitOver(command) => wait_over::apply(scope, Sender::of(id)?, command),
+        AccountCommand::Confirm(command) => confirm::apply(scope, Sender::of(id)?, command),
+        AccountCommand::SettleDead(command) => settle_dead::apply(scope, command),
+        AccountCommand::Fenced(command) => fenced::apply(scope, command),
+        AccountCommand::Inspected(command) => inspected::apply(scope, command),
+        AccountCommand::ScanBegin(command) => scan::begin(scope, command),
+        AccountCommand::ScanCommit(command) => scan::commit(scope, command),
+        AccountCommand::WantScan { account } => scan::want(scope, *account),
     }
 }
-
-/// A user's row changes: created (`before` is `None`), updated, or deleted (`after` is `None`). Called after the rows and indices
-/// have changed; the account rows exist. Returns the nodes that must confirm before the change binds (a recall).
-pub(super) fn user_changed(_scope: &mut Scope<'_>, _before: Option<&User>, _after: Option<&User>) -> BTreeSet<NodeId> {
-    BTreeSet::new()
-}
-
-/// A session of the account (`session.account`) was opened under a living epoch.
-pub(super) fn session_opened(_scope: &mut Scope<'_>, _session: &Session) {}
-
-/// A session of a living epoch was closed by its node.
-pub(super) fn session_closed(_scope: &mut Scope<'_>, _session: &Session) {}
-
-/// The row of a session whose epoch is over was swept; the epoch itself ended earlier.
-pub(super) fn session_swept(_scope: &mut Scope<'_>, _session: &Session) {}

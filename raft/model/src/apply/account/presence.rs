@@ -1,0 +1,105 @@
+//! Who uses an account: sessions opened and closed, users placed and limited (4.1, 4.4).
+
+use std::collections::BTreeSet;
+
+use super::Scope;
+use super::decide::decide;
+use super::sheet::{Sheet, edit};
+use crate::reply::AccountDone;
+use crate::{AccountId, Holder, Limits, NodeId, Session, User};
+
+/// A session of an epoch was opened on its user's account. The session's row is there already.
+pub(in crate::apply) fn session_opened(scope: &mut Scope<'_>, session: &Session) {
+    let (node, epoch) = (session.id.node, session.id.epoch);
+    let start = scope.state.node(node).map_or(0, |node| node.start);
+    let _ = edit(scope, session.account, |sheet| {
+        let limited = sheet.row.is_limited();
+        let (index, limited_since) = (sheet.index, sheet.row.limited_since);
+        let holder = sheet.row.holders.entry((node, epoch)).or_insert_with(|| Holder {
+            since: index,
+            start,
+            sessions: 0,
+            outstanding: Default::default(),
+            settled_total: Default::default(),
+            last_grant: 0,
+            confirmed: if limited { limited_since } else { 0 },
+            unlimited: false,
+            answer: None,
+            settled_through: index,
+            fenced: false,
+            settled: false,
+        });
+        holder.sessions += 1;
+        holder.unlimited |= !limited;
+        sheet.row.activity = index;
+        Ok(AccountDone::Nothing)
+    });
+}
+
+/// A session of a living epoch was closed; its deltas and credits were settled before.
+pub(in crate::apply) fn session_closed(scope: &mut Scope<'_>, session: &Session) {
+    let (node, epoch) = (session.id.node, session.id.epoch);
+    if !scope.state.epoch_alive(node, epoch) {
+        return;
+    }
+    let _ = edit(scope, session.account, |sheet| {
+        if let Some(holder) = sheet.row.holders.get_mut(&(node, epoch)) {
+            holder.sessions = holder.sessions.saturating_sub(1);
+        }
+        sheet.row.activity = sheet.index;
+        sheet.drop_holder_if_empty(node, epoch);
+        decide(sheet);
+        Ok(AccountDone::Nothing)
+    });
+}
+
+/// The row of a session whose epoch is over was swept. Its holder stays: it was told nothing when the epoch ended, and is told nothing now.
+pub(in crate::apply) fn session_swept(_scope: &mut Scope<'_>, _session: &Session) {}
+
+/// A user was created (`before` is none), changed, or deleted (`after` is none). Its row is changed already, its account's row is there.
+/// A new or lowered limit recalls all grants; returns the nodes that must take it up before it binds.
+pub(in crate::apply) fn user_changed(
+    scope: &mut Scope<'_>,
+    before: Option<&User>,
+    after: Option<&User>,
+) -> BTreeSet<NodeId> {
+    let place = |user: &User| (user.account, user.limits());
+    let (before, after) = (before.map(place), after.map(place));
+    let mut concerned = BTreeSet::new();
+    if before == after {
+        return concerned;
+    }
+    let mut accounts: Vec<AccountId> = before.iter().chain(&after).map(|place| place.0).collect();
+    accounts.dedup();
+    for account in accounts {
+        let there = |place: Option<(AccountId, Limits)>| place.filter(|place| place.0 == account).map(|place| place.1);
+        let (was, is) = (there(before), there(after));
+        let _ = edit(scope, account, |sheet| {
+            if limits_changed(sheet, was, is) {
+                concerned.extend(sheet.living().map(|(node, _)| node));
+            }
+            decide(sheet);
+            Ok(AccountDone::Nothing)
+        });
+    }
+    concerned
+}
+
+/// Whether a limit is new or lower.
+fn limits_changed(sheet: &mut Sheet<'_>, was: Option<Limits>, is: Option<Limits>) -> bool {
+    let limited = |limits: Option<Limits>| u32::from(limits.is_some_and(|limits| !limits.is_none()));
+    let had_limit = sheet.row.is_limited();
+    sheet.row.limited_users = (sheet.row.limited_users + limited(is)).saturating_sub(limited(was));
+    if !had_limit && sheet.row.is_limited() {
+        sheet.row.limited_since = sheet.index;
+    }
+    let lowered = match (was, is) {
+        (_, None) => false,
+        (None, Some(is)) => !is.is_none(),
+        (Some(was), Some(is)) => is.bytes < was.bytes || is.files < was.files,
+    };
+    if lowered && !sheet.row.holders.is_empty() {
+        sheet.row.recall = sheet.index;
+    }
+    lowered
+}
