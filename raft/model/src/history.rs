@@ -29,7 +29,7 @@ pub(crate) struct EventsBefore {
     pub hash: [u8; 32],
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct History {
     pub before: EventsBefore,
     pub window: OrdMap<u64, Arc<Event>>,

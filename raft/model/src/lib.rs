@@ -22,10 +22,13 @@ mod apply;
 pub mod codec;
 mod history;
 mod index;
+pub mod invariant;
 mod query;
+pub mod snapshot;
 pub mod state;
 mod table;
 
 pub use history::EventsError;
 pub use index::SlotCount;
+pub use snapshot::{Restore, SnapshotError};
 pub use state::{Applied, State};

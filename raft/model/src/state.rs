@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::*;
 
 /// Everything the cluster knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     pub(crate) meta: Meta,
     pub(crate) settings: Option<Arc<Settings>>,

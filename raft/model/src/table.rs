@@ -12,8 +12,8 @@ use crate::index::Indices;
 use crate::{LogIndex, State};
 
 /// A record that lives in a table of the state.
-pub(crate) trait Row: Clone + Serialize + DeserializeOwned {
-    type Key: Ord + Clone + Serialize;
+pub(crate) trait Row: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+    type Key: Ord + Clone + Serialize + Send + Sync;
     /// Stable number of the table in hashes and snapshots.
     const TABLE: u8;
     /// Rows of indices that a write of one row touches.
@@ -27,7 +27,7 @@ pub(crate) trait Row: Clone + Serialize + DeserializeOwned {
 }
 
 /// Rows by key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Table<R: Row>(OrdMap<R::Key, Arc<R>>);
 
 impl<R: Row> Default for Table<R> {

@@ -1,0 +1,37 @@
+//! Invariants: named pure functions that say what must hold of every state. Called by tests, simulations and checkers.
+
+mod answers_bounded;
+mod epochs_belong_to_nodes;
+mod events_dense_and_chained;
+mod indices_agree;
+mod sessions_within_limit;
+
+pub use answers_bounded::answers_bounded;
+pub use epochs_belong_to_nodes::epochs_belong_to_nodes;
+pub use events_dense_and_chained::events_dense_and_chained;
+pub use indices_agree::indices_agree;
+pub use sessions_within_limit::sessions_within_limit;
+
+use crate::State;
+
+/// An invariant that does not hold, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {what}")]
+pub struct Violation {
+    pub name: &'static str,
+    pub what: String,
+}
+
+/// Checks a condition of an invariant.
+pub(crate) fn holds(name: &'static str, condition: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(Violation { name, what: what() }) }
+}
+
+/// All of them.
+pub fn check_all(state: &State) -> Result<(), Violation> {
+    sessions_within_limit(state)?;
+    events_dense_and_chained(state)?;
+    indices_agree(state)?;
+    answers_bounded(state)?;
+    epochs_belong_to_nodes(state)
+}
