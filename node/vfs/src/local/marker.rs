@@ -15,6 +15,7 @@ use super::{Shared, open_storage_folder, place, refused};
 pub(super) const MARKER: &str = "marker";
 /// A marker is two short lines; whatever is longer is none.
 const MARKER_MAX: usize = 4096;
+const TRIES: usize = 16;
 
 /// Looks for the marker anew, by path: an unmounted or swapped share is found out.
 pub(super) fn read(shared: &Shared) -> VfsResult<Option<Marker>> {
@@ -64,19 +65,34 @@ pub(super) fn write(shared: &Shared, marker: &Marker) -> VfsResult<()> {
     let text = print(marker)?;
     let guard = NoGuard::shared();
     require_same_folder(shared, &guard)?;
-    let (ours, _) = enter_or_make(&guard, &shared.folder, OURS)?;
-    let draft = format!("{MARKER}-{:016x}", rand::random::<u64>());
-    let placed = write_draft(&guard, &ours, &draft, text.as_bytes()).and_then(|()| {
-        place::place_new(&guard, &shared.capability, (&ours, draft.as_bytes()), (&ours, MARKER.as_bytes()))
-    });
-    if placed.is_err() {
-        let _ = rustix::fs::unlinkat(&ours, &draft, AtFlags::empty());
+    for _ in 0..TRIES {
+        let (ours, _) = enter_or_make(&guard, &shared.folder, OURS)?;
+        match write_into(shared, &ours, text.as_bytes(), &guard) {
+            // A node that probes the new storage removed the empty folder under us.
+            Err(VfsError::NotFound) => continue,
+            other => other?,
+        }
+        guarded(&guard, || rustix::fs::fsync(&ours))?;
+        guarded(&guard, || rustix::fs::fsync(&shared.folder))?;
+        shared.remember_ours(Some(Arc::new(ours)));
+        return Ok(());
     }
-    placed?;
-    guarded(&guard, || rustix::fs::fsync(&ours))?;
-    guarded(&guard, || rustix::fs::fsync(&shared.folder))?;
-    shared.remember_ours(Some(Arc::new(ours)));
-    Ok(())
+    Err(VfsError::Io(std::io::Error::other("the folder for the marker vanishes as often as it is made")))
+}
+
+fn write_into(shared: &Shared, ours: &OwnedFd, text: &[u8], guard: &GuardRef) -> VfsResult<()> {
+    if !shared.capability.no_replace && !shared.capability.hard_links {
+        // Not atomic, but exclusive: killed in between it leaves a marker that is refused as damaged.
+        return write_draft(guard, ours, MARKER, text);
+    }
+    let draft = format!("{MARKER}-{:016x}", rand::random::<u64>());
+    let (from, to) = ((ours, draft.as_bytes()), (ours, MARKER.as_bytes()));
+    let placed =
+        write_draft(guard, ours, &draft, text).and_then(|()| place::place_new(guard, &shared.capability, from, to));
+    if placed.is_err() {
+        let _ = rustix::fs::unlinkat(ours, &draft, AtFlags::empty());
+    }
+    placed
 }
 
 fn write_draft(guard: &GuardRef, ours: &OwnedFd, draft: &str, text: &[u8]) -> VfsResult<()> {

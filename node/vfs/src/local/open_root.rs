@@ -94,7 +94,8 @@ fn enter_or_make(parent: &OwnedFd, name: &str, guard: &GuardRef) -> VfsResult<Ow
 
 /// Links are refused on the way to a root: a client who owns a folder above it could turn them elsewhere.
 fn enter(parent: impl AsFd, name: &str, guard: &GuardRef) -> VfsResult<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Without O_NOFOLLOW, so that a link answers ELOOP and not ENOTDIR; NO_SYMLINKS refuses it.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
     match attempt(guard, || rustix::fs::openat2(&parent, name, flags, Mode::empty(), resolve))? {
         Ok(folder) => Ok(Some(folder)),

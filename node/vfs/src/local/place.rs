@@ -21,9 +21,9 @@ pub(super) fn place_new(guard: &GuardRef, capability: &Capability, from: Place<'
         return Err(VfsError::Unsupported("this storage can neither refuse to replace a name nor link"));
     }
     guarded(guard, || rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty()))?;
-    // It has its name. A second link that stays in staging costs a later credit, not the file; the fence removes it.
-    if let Err(error) = guarded(guard, || rustix::fs::unlinkat(from.0, from.1, AtFlags::empty())) {
-        tracing::warn!(%error, "a second link of a placed file stays in staging");
+    // It has its name. The second link in our own folder is cleaned up without asking; if that fails it costs a later credit, not the file.
+    if let Err(errno) = rustix::fs::unlinkat(from.0, from.1, AtFlags::empty()) {
+        tracing::warn!(error = %errno, "a second link of a placed file stays in staging");
     }
     Ok(())
 }

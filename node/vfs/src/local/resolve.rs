@@ -179,6 +179,7 @@ fn link_target(folder_path: &[u8], target: &[u8]) -> VfsResult<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
