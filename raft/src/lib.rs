@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The replicated core: openraft, the sled log store, the peer network, proposals, leases and the leader's duties.
+//!
+//! Everything above sees only `RaftNode` and `Handle` (which is a `flotilla_cluster::Cluster`); no openraft, sled or
+//! tonic type leaves this crate. The rules are those of `PROTOCOL.md` 1, 3.3 and 9.
+
+mod bootstrap;
+mod config;
+mod engine;
+mod folder;
+mod handle;
+mod lease;
+mod machine;
+mod metric;
+mod net;
+mod node;
+pub mod pki;
+mod propose;
+mod read;
+mod shared;
+mod snapshot;
+mod store;
+mod types;
+
+pub use config::{Config, PeerAddress, StoreChoice, Timing};
+pub use folder::FolderError;
+pub use handle::Handle;
+pub use node::{RaftNode, StartError};
+#[doc(hidden)]
+pub mod testing;

@@ -23,8 +23,6 @@ pub(super) struct Book {
     pub lease: Arc<Lease>,
     /// Held while a `Grant` is on its way or an answer is: so that no answer overlooks a grant that is not delivered here yet.
     pub asking: tokio::sync::Mutex<()>,
-    /// Held while a parcel is on its way: an answer that says "all is returned" must not overtake a settlement that returns some of it.
-    pub carrying: Arc<tokio::sync::Mutex<()>>,
     /// Something changed that a waiting upload or a leaving session may be waiting for.
     pub changed: Notify,
     state: Mutex<Pages>,
@@ -95,8 +93,6 @@ pub(super) struct Pages {
     pub confirmed: LogIndex,
     pub confirming: bool,
     pub asking_ahead: bool,
-    /// Asks whose first answer is not here yet.
-    pub asks: u32,
     pub settled_dead: bool,
     pub ending: bool,
     /// How many dead holders the row had when it was last looked at.
@@ -118,7 +114,6 @@ impl Book {
             key,
             lease,
             asking: tokio::sync::Mutex::new(()),
-            carrying: Arc::default(),
             changed: Notify::new(),
             state: Mutex::new(pages),
         })
@@ -295,11 +290,6 @@ impl Pages {
         self.told < self.changes || (self.members == 0 && self.pots.values().any(|pot| !pot.room.is_zero()))
     }
 
-    /// Whether a grant may be on its way.
-    pub fn is_asking(&self) -> bool {
-        self.asking_ahead || self.asks > 0
-    }
-
     /// Whether nothing of this book is left here or on its way.
     pub fn is_empty(&self) -> bool {
         self.members == 0
@@ -308,7 +298,7 @@ impl Pages {
             && !self.is_dirty()
             && !self.answering
             && !self.confirming
-            && !self.is_asking()
+            && !self.asking_ahead
             && self.measuring.is_empty()
     }
 

@@ -1,0 +1,46 @@
+//! Metrics of the replicated core, `flotilla_raft_*`.
+
+use flotilla_model::Envelope;
+use metrics::{counter, gauge};
+
+pub fn fsync() {
+    counter!("flotilla_raft_fsyncs_total").increment(1);
+}
+
+/// Counts an entry and its commands by kind, at the leader that proposes it.
+pub fn proposed(commands: &[Envelope]) {
+    counter!("flotilla_raft_entries_total").increment(1);
+    for envelope in commands {
+        counter!("flotilla_raft_commands_total", "kind" => kind(&envelope.command)).increment(1);
+    }
+}
+
+pub fn leadership(term: u64, leader: Option<u64>) {
+    gauge!("flotilla_raft_term").set(term as f64);
+    gauge!("flotilla_raft_leader").set(leader.unwrap_or(0) as f64);
+}
+
+pub fn applied(index: u64) {
+    gauge!("flotilla_raft_applied").set(index as f64);
+}
+
+fn kind(command: &flotilla_model::Command) -> &'static str {
+    use flotilla_model::Command::*;
+    match command {
+        InitCluster(_) => "init_cluster",
+        PutNode(_) => "put_node",
+        RegisterNode(_) => "register_node",
+        Renew(_) => "renew",
+        Expire(_) => "expire",
+        CreateUser(_) => "create_user",
+        UpdateUser(_) => "update_user",
+        ReplaceUser(_) => "replace_user",
+        DeleteUser(_) => "delete_user",
+        OpenSession(_) => "open_session",
+        AddSlot(_) => "add_slot",
+        CloseSession(_) => "close_session",
+        KillSession(_) => "kill_session",
+        Account(_) => "account",
+        _ => "settings",
+    }
+}

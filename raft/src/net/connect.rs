@@ -1,0 +1,56 @@
+//! Connects to a peer: TCP, TLS with the peer's name, our hello. Handed to tonic as a connector.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_model::NodeId;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::hello::Introduction;
+use super::tls::Tls;
+
+/// Windows of HTTP/2: a snapshot chunk or a large append must not wait for credit.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// A channel to the peer that connects when it is first used and again whenever the connection broke.
+pub fn channel(tls: &Tls, us: &Arc<Introduction>, node: NodeId, address: &str, within: Duration) -> Channel {
+    let (tls, us, address) = (tls.clone(), Arc::clone(us), address.to_owned());
+    // The authority is not used to connect: the connector is bound to its address.
+    Endpoint::from_static("http://peer.flotilla.invalid")
+        .connect_timeout(within)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .connect_with_connector_lazy(tower::service_fn(move |_| {
+            let (tls, us, address) = (tls.clone(), Arc::clone(&us), address.clone());
+            async move { connect(&tls, &us, node, &address, within).await.map(TokioIo::new) }
+        }))
+}
+
+async fn connect(
+    tls: &Tls,
+    us: &Introduction,
+    node: NodeId,
+    address: &str,
+    within: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = timeout(within, TcpStream::connect(address)).await??;
+    tcp.set_nodelay(true)?;
+    let mut stream = timeout(within, tls.connector.connect(Tls::server_name(node), tcp)).await??;
+    let found = tls.peer(stream.get_ref().1.peer_certificates()).map_err(io::Error::other)?;
+    if found != node {
+        return Err(io::Error::other(format!("{address} is node {found}, not node {node}")));
+    }
+    us.exchange(&mut stream, node, within).await?;
+    Ok(stream)
+}

@@ -1,0 +1,122 @@
+//! The hello: the first bytes on every connection, both ways, before Raft sees a message (`DESIGN.md` 6).
+//!
+//! Each side says who it is, which start of which store runs, and how far its log reaches. A side that knows better
+//! (another identity, a later start, more acknowledged than is shown now) refuses, with the reason as text.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_model::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::memory::PeerMemory;
+use crate::folder::Start;
+use crate::store::LogStore;
+
+/// Versions of the calls that this program speaks.
+const RPC_VERSION: u32 = 1;
+/// A hello is some 100 bytes; an answer's text is bounded too.
+const MAX: usize = 4 << 10;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub rpc_version: u32,
+    pub cluster_id: String,
+    pub node: NodeId,
+    pub start: Start,
+    /// Term of the durable vote and index of the last durable entry.
+    pub vote_term: u64,
+    pub last_index: u64,
+}
+
+/// What one side answers to the other's hello.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Answer {
+    Welcome,
+    Refused(String),
+}
+
+/// This node's side of every hello.
+pub struct Introduction {
+    pub cluster_id: String,
+    pub node: NodeId,
+    pub start: Start,
+    pub log: LogStore,
+    pub memory: Arc<PeerMemory>,
+}
+
+impl Introduction {
+    fn hello(&self) -> Hello {
+        let (vote_term, last_index) = self.log.shown();
+        Hello {
+            rpc_version: RPC_VERSION,
+            cluster_id: self.cluster_id.clone(),
+            node: self.node,
+            start: self.start.clone(),
+            vote_term,
+            last_index,
+        }
+    }
+
+    /// Exchanges hellos and answers with the peer that TLS has authenticated as `peer`. Both sides run the same steps.
+    pub async fn exchange<S>(&self, stream: &mut S, peer: NodeId, within: Duration) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        timeout(within, self.steps(stream, peer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    async fn steps<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, peer: NodeId) -> io::Result<()> {
+        send(stream, &self.hello()).await?;
+        let theirs: Hello = receive(stream).await?;
+        let judged = self.judge(&theirs, peer);
+        let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |()| Answer::Welcome);
+        send(stream, &answer).await?;
+        if let Err(why) = judged {
+            tracing::error!(event = "peer_refused", peer = peer.0, why, "refusing a peer");
+            // The peer's answer is read so that closing does not reset what was just sent.
+            let _ = receive::<Answer>(stream).await;
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        match receive(stream).await? {
+            Answer::Welcome => Ok(()),
+            Answer::Refused(why) => {
+                tracing::error!(event = "refused_by_peer", peer = peer.0, why, "a peer refuses this node");
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("node {peer} refuses this node: {why}")))
+            }
+        }
+    }
+
+    fn judge(&self, theirs: &Hello, peer: NodeId) -> Result<(), String> {
+        if theirs.rpc_version != RPC_VERSION {
+            return Err(format!("it speaks version {} of the peer calls, not {RPC_VERSION}", theirs.rpc_version));
+        }
+        if theirs.cluster_id != self.cluster_id {
+            return Err(format!("it belongs to cluster {}", theirs.cluster_id));
+        }
+        if theirs.node != peer {
+            return Err(format!("it says that it is node {}, its certificate says {peer}", theirs.node));
+        }
+        self.memory.meet(theirs)
+    }
+}
+
+async fn send<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
+    let body = flotilla_model::codec::encode(value);
+    stream.write_u32(body.len() as u32).await?;
+    stream.write_all(&body).await?;
+    stream.flush().await
+}
+
+async fn receive<T: serde::de::DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let length = stream.read_u32().await? as usize;
+    if length > MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a hello is too long"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    flotilla_model::codec::decode(&body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,142 @@
+//! What this node remembers of its peers' stores: a store that was wiped or set back is recognised and refused.
+//!
+//! Identity, start and nonce are kept in a file, so that they outlive this process; what a peer acknowledged is kept in
+//! memory, since only a leader that still counts on it must know.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use flotilla_model::NodeId;
+
+use super::hello::Hello;
+use crate::folder::{self, FolderError, Start};
+
+#[derive(Clone, Debug, Default)]
+struct Acknowledged {
+    /// In this term the peer acknowledged entries up to this index.
+    term: u64,
+    index: u64,
+    /// Up to here they are committed: no later leader can have removed them from the peer's log.
+    committed: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    starts: BTreeMap<u64, Start>,
+    acknowledged: BTreeMap<u64, Acknowledged>,
+}
+
+pub struct PeerMemory {
+    file: PathBuf,
+    known: Mutex<Known>,
+}
+
+impl PeerMemory {
+    pub fn open(file: &Path) -> Result<Self, FolderError> {
+        let starts = folder::read_value(file)?.unwrap_or_default();
+        let known = Known { starts, acknowledged: BTreeMap::new() };
+        Ok(PeerMemory { file: file.to_owned(), known: Mutex::new(known) })
+    }
+
+    /// Judges a peer's hello by what is known of it, and remembers a new start before anything else is said.
+    pub fn meet(&self, hello: &Hello) -> Result<(), String> {
+        let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
+        let node = hello.node.0;
+        if let Some(seen) = known.starts.get(&node) {
+            judge_start(seen, &hello.start)?;
+        }
+        if let Some(acknowledged) = known.acknowledged.get(&node) {
+            judge_log(acknowledged, hello)?;
+        }
+        if known.starts.get(&node) != Some(&hello.start) {
+            known.starts.insert(node, hello.start.clone());
+            folder::write_value(&self.file, &known.starts).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A peer acknowledged entries of this leader's term; `committed` is what the cluster has committed.
+    pub fn acknowledged(&self, node: NodeId, term: u64, index: u64, committed: u64) {
+        let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
+        let row = known.acknowledged.entry(node.0).or_default();
+        if term > row.term {
+            (row.term, row.index) = (term, index);
+        } else if term == row.term {
+            row.index = row.index.max(index);
+        }
+        row.committed = row.committed.max(committed.min(index));
+    }
+}
+
+fn judge_start(seen: &Start, shown: &Start) -> Result<(), String> {
+    if seen.identity != shown.identity {
+        return Err("its store has another identity than the one known: it was wiped or replaced".to_owned());
+    }
+    if seen.counter > shown.counter {
+        return Err(format!(
+            "its store shows start {}, but start {} is known: it was set back",
+            shown.counter, seen.counter
+        ));
+    }
+    if seen.counter == shown.counter && seen.nonce != shown.nonce {
+        return Err(format!("its store shows a second start {}: it was set back or copied", shown.counter));
+    }
+    Ok(())
+}
+
+fn judge_log(acknowledged: &Acknowledged, hello: &Hello) -> Result<(), String> {
+    if hello.last_index < acknowledged.committed {
+        return Err(format!(
+            "its log ends at {}, but it acknowledged {}, which is committed: it lost entries",
+            hello.last_index, acknowledged.committed
+        ));
+    }
+    if hello.vote_term < acknowledged.term {
+        return Err(format!("its vote is of term {}, but it has voted in {}", hello.vote_term, acknowledged.term));
+    }
+    // In a later term a new leader may have removed what was not committed.
+    if hello.vote_term == acknowledged.term && hello.last_index < acknowledged.index {
+        return Err(format!("its log ends at {}, but it acknowledged {}", hello.last_index, acknowledged.index));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> (tempfile::TempDir, PeerMemory) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let memory = PeerMemory::open(&dir.path().join("PEERS")).expect("an empty memory");
+        (dir, memory)
+    }
+
+    fn hello(identity: u128, counter: u64, nonce: u128, vote_term: u64, last_index: u64) -> Hello {
+        let start = Start { identity, counter, nonce };
+        Hello { rpc_version: 1, cluster_id: "c".into(), node: NodeId(2), start, vote_term, last_index }
+    }
+
+    #[test]
+    fn a_wiped_or_set_back_store_is_refused_also_after_a_restart() {
+        let (dir, memory) = memory();
+        memory.meet(&hello(7, 3, 30, 1, 0)).expect("the first meeting");
+        let memory = PeerMemory::open(&dir.path().join("PEERS")).expect("the memory again");
+        assert!(memory.meet(&hello(8, 4, 40, 1, 0)).unwrap_err().contains("identity"));
+        assert!(memory.meet(&hello(7, 2, 20, 1, 0)).unwrap_err().contains("set back"));
+        assert!(memory.meet(&hello(7, 3, 31, 1, 0)).unwrap_err().contains("second start"));
+        memory.meet(&hello(7, 3, 30, 1, 0)).expect("the same start again");
+        memory.meet(&hello(7, 4, 40, 1, 0)).expect("a later start");
+    }
+
+    #[test]
+    fn a_log_that_lost_what_it_acknowledged_is_refused() {
+        let (_dir, memory) = memory();
+        memory.acknowledged(NodeId(2), 5, 100, 90);
+        assert!(memory.meet(&hello(7, 1, 1, 6, 89)).unwrap_err().contains("lost entries"));
+        assert!(memory.meet(&hello(7, 1, 1, 5, 99)).unwrap_err().contains("acknowledged 100"));
+        assert!(memory.meet(&hello(7, 1, 1, 4, 100)).unwrap_err().contains("voted"));
+        memory.meet(&hello(7, 1, 1, 6, 95)).expect("a later leader may have removed what was not committed");
+        memory.meet(&hello(7, 1, 1, 5, 100)).expect("all that it acknowledged");
+    }
+}

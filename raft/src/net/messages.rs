@@ -1,0 +1,33 @@
+//! Bodies of the calls that are neither openraft's nor proposals.
+
+use flotilla_model::{LogIndex, SessionId};
+use serde::{Deserialize, Serialize};
+
+use super::wire::Frame;
+use crate::types::{SnapshotMeta, Vote};
+
+/// First frame of a snapshot stream.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotHead {
+    pub vote: Vote,
+    pub meta: SnapshotMeta,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct EffectiveQuestion {
+    pub index: LogIndex,
+    pub within_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct ProbeQuestion {
+    pub sessions: Vec<SessionId>,
+}
+
+pub fn frame<T: Serialize>(value: &T) -> Frame {
+    Frame { body: flotilla_model::codec::encode(value) }
+}
+
+pub fn body<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, flotilla_model::codec::DecodeError> {
+    flotilla_model::codec::decode(&frame.body)
+}

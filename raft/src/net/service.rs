@@ -1,0 +1,157 @@
+//! Answers the calls of peers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use openraft::storage::Snapshot as RaftSnapshot;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::messages::{EffectiveQuestion, ProbeQuestion, SnapshotHead, body, frame};
+use super::server::PeerNode;
+use super::wire::Frame;
+use super::wire::peer_server::Peer;
+use crate::lease::Renewal;
+use crate::propose::{Forwarded, Proposer};
+use crate::read;
+use crate::shared::Shared;
+use crate::snapshot::{SnapshotFile, receiving_path};
+use crate::types::Raft;
+
+/// A group's commands wait at most this long at the leader, whatever was asked.
+const LONGEST: Duration = Duration::from_secs(30);
+/// A login elsewhere waits 2 s for a probe (`PROTOCOL.md` 2.5).
+const PROBE_WITHIN: Duration = Duration::from_millis(2_500);
+/// Size limit of a received snapshot: the folder's file system bounds it, this bounds nonsense.
+const SNAPSHOT_MAX: u64 = 64 << 30;
+
+#[derive(Clone)]
+pub struct PeerService {
+    pub raft: Raft,
+    pub shared: Arc<Shared>,
+    pub proposer: Proposer,
+    pub snapshot_dir: PathBuf,
+    pub received: Arc<AtomicU64>,
+}
+
+type Answered = Result<Response<Frame>, Status>;
+
+fn question<T: DeserializeOwned>(request: &Request<Frame>) -> Result<T, Status> {
+    body(request.get_ref()).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn answer<T: Serialize>(value: &T) -> Answered {
+    Ok(Response::new(frame(value)))
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+/// The node whose certificate stands behind this call.
+fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
+    let peer = request.extensions().get::<PeerNode>().map(|peer| peer.0);
+    peer.ok_or_else(|| Status::unauthenticated("no peer certificate"))
+}
+
+impl PeerService {
+    /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails.
+    async fn receive(&self, stream: &mut Streaming<Frame>) -> Result<SnapshotFile, Status> {
+        let number = self.received.fetch_add(1, Ordering::Relaxed);
+        let path = receiving_path(&self.snapshot_dir, number);
+        let written = async {
+            let mut file = tokio::fs::File::create(&path).await.map_err(failed)?;
+            let mut size = 0;
+            while let Some(chunk) = stream.message().await? {
+                size += chunk.body.len() as u64;
+                if size > SNAPSHOT_MAX {
+                    return Err(Status::resource_exhausted("the snapshot is too large"));
+                }
+                file.write_all(&chunk.body).await.map_err(failed)?;
+            }
+            file.flush().await.map_err(failed)?;
+            file.sync_all().await.map_err(failed)
+        };
+        match written.await {
+            Ok(()) => Ok(SnapshotFile { path }),
+            Err(status) => {
+                let _ = tokio::fs::remove_file(&path).await;
+                Err(status)
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn vote(&self, request: Request<Frame>) -> Answered {
+        answer(&self.raft.vote(question(&request)?).await.map_err(failed)?)
+    }
+
+    async fn pre_vote(&self, request: Request<Frame>) -> Answered {
+        answer(&self.raft.pre_vote(question(&request)?).await.map_err(failed)?)
+    }
+
+    async fn append(&self, request: Request<Frame>) -> Answered {
+        answer(&self.raft.append_entries(question(&request)?).await.map_err(failed)?)
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Answered {
+        let mut stream = request.into_inner();
+        let first = stream.message().await?.ok_or_else(|| Status::invalid_argument("an empty snapshot stream"))?;
+        let head: SnapshotHead = body(&first).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let snapshot = self.receive(&mut stream).await?;
+        let snapshot = RaftSnapshot { meta: head.meta, snapshot };
+        answer(&self.raft.install_full_snapshot(head.vote, snapshot).await.map_err(failed)?)
+    }
+
+    async fn transfer_leader(&self, request: Request<Frame>) -> Answered {
+        answer(&self.raft.handle_transfer_leader(question(&request)?).await.map_err(failed)?)
+    }
+
+    async fn propose(&self, request: Request<Frame>) -> Answered {
+        let forwarded: Forwarded = question(&request)?;
+        let deadline = Instant::now() + Duration::from_millis(forwarded.within_ms).min(LONGEST);
+        let queue = &self.proposer.queue;
+        let outcomes = forwarded.commands.into_iter().map(|envelope| queue.push(envelope, None, deadline));
+        // All are queued, in order, before the first is awaited.
+        let outcomes: Vec<_> = outcomes.collect();
+        answer(&join_all(outcomes).await)
+    }
+
+    async fn renew(&self, request: Request<Frame>) -> Answered {
+        let renewal: Renewal = question(&request)?;
+        if renewal.node != caller(&request)? {
+            return Err(Status::permission_denied("a node renews its own lease only"));
+        }
+        answer(&self.proposer.take_renewal(renewal))
+    }
+
+    async fn read_index(&self, request: Request<Frame>) -> Answered {
+        let () = question(&request)?;
+        answer(&read::leader_index(&self.raft).await)
+    }
+
+    async fn cuts_effective(&self, request: Request<Frame>) -> Answered {
+        let asked: EffectiveQuestion = question(&request)?;
+        let mut applied = self.shared.applied();
+        let within = Duration::from_millis(asked.within_ms).min(LONGEST);
+        let reached = timeout(within, applied.wait_for(|applied| *applied >= asked.index)).await;
+        answer(&matches!(reached, Ok(Ok(_))))
+    }
+
+    async fn probe(&self, request: Request<Frame>) -> Answered {
+        let asked: ProbeQuestion = question(&request)?;
+        let answers = match self.shared.agent() {
+            Some(agent) => timeout(PROBE_WITHIN, agent.probe(asked.sessions)).await.ok(),
+            None => None,
+        };
+        answer(&answers)
+    }
+}

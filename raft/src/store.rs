@@ -1,0 +1,9 @@
+//! The log store: a back end that writes groups of operations, one IO thread before it, and openraft's traits on top.
+
+pub mod backend;
+mod io_thread;
+mod log;
+pub mod sled_backend;
+mod tail;
+
+pub use log::LogStore;

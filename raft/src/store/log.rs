@@ -1,0 +1,226 @@
+//! openraft's log storage over a back end: votes and entries are durable before they are acknowledged.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use openraft::alias::LogIdOf;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use tokio::sync::oneshot;
+
+use super::backend::{LogReads, Op};
+use super::io_thread::IoThread;
+use super::sled_backend;
+use super::tail::Tail;
+use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+
+/// Bytes of entries handed out at once.
+const READ_BYTES: usize = 2 << 20;
+/// Everything the range names, for `try_get_log_entries`.
+const NO_LIMIT: usize = usize::MAX;
+
+struct Known {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    tail: Tail,
+}
+
+struct Inner {
+    io: IoThread,
+    reads: Box<dyn LogReads>,
+    known: Mutex<Known>,
+}
+
+/// Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct LogStore {
+    inner: Arc<Inner>,
+}
+
+impl LogStore {
+    pub fn open_sled(dir: &Path) -> io::Result<Self> {
+        let (writer, reader, recovered) = sled_backend::open(dir)?;
+        let last = match recovered.present {
+            Some((_, last)) => Some(read_one(&reader, last)?.log_id),
+            None => recovered.purged,
+        };
+        let known = Known {
+            vote: recovered.vote,
+            committed: recovered.committed,
+            purged: recovered.purged,
+            last,
+            tail: Tail::default(),
+        };
+        let io = IoThread::spawn(writer)?;
+        Ok(LogStore { inner: Arc::new(Inner { io, reads: Box::new(reader), known: Mutex::new(known) }) })
+    }
+
+    /// What this node can show its peers at hello: its vote's term and its last entry.
+    pub fn shown(&self) -> (u64, u64) {
+        let known = self.known();
+        (known.vote.as_ref().map_or(0, |vote| vote.leader_id.term), known.last.map_or(0, |id| id.index))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.inner.known.lock().expect("no panic while the log's bookkeeping is locked")
+    }
+
+    /// Writes and waits until it is on the disk.
+    async fn write(&self, op: Op) -> io::Result<()> {
+        let (answer, written) = oneshot::channel();
+        let done = Box::new(move |result| {
+            let _ = answer.send(result);
+        });
+        self.inner.io.push(op, done)?;
+        written.await.map_err(|_| io::Error::other("the log's writer has ended"))?
+    }
+
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<RaftEntry>> {
+        let (tail_first, to) = {
+            let known = self.known();
+            let Some(last) = known.last else { return Ok(Vec::new()) };
+            let first = known.purged.map_or(0, |id| id.index + 1);
+            let (from, to) = (from.max(first), to.min(last.index + 1));
+            if from >= to {
+                return Ok(Vec::new());
+            }
+            if known.tail.first().is_some_and(|tail| tail <= from) {
+                return Ok(known.tail.range(from, to, max_bytes));
+            }
+            (known.tail.first(), to)
+        };
+        let disk_end = tail_first.map_or(to, |tail| tail.min(to));
+        let stored = self.inner.reads.entries(from..=disk_end - 1, max_bytes)?;
+        let mut entries = stored.iter().map(|(_, bytes)| decode(bytes)).collect::<io::Result<Vec<_>>>()?;
+        let bytes: usize = stored.iter().map(|(_, bytes)| bytes.len()).sum();
+        let next = entries.last().map_or(from, |entry| entry.log_id.index + 1);
+        if next == disk_end && disk_end < to && bytes < max_bytes {
+            entries.extend(self.known().tail.range(next, to, max_bytes - bytes));
+        }
+        Ok(entries)
+    }
+}
+
+fn read_one(reads: &impl LogReads, index: u64) -> io::Result<RaftEntry> {
+    let found = reads.entries(index..=index, NO_LIMIT)?;
+    let (_, bytes) = found.first().ok_or_else(|| io::Error::other("the last entry vanished while opening"))?;
+    decode(bytes)
+}
+
+fn decode(bytes: &[u8]) -> io::Result<RaftEntry> {
+    flotilla_model::codec::decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A range as first and one past the last.
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + openraft::OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<RaftEntry>> {
+        let (from, to) = bounds(&range);
+        self.read(from, to, NO_LIMIT)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.known().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
+        self.read(start, end, READ_BYTES)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let known = self.known();
+        Ok(LogState { last_purged_log_id: known.purged, last_log_id: known.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.write(Op::Vote(*vote)).await?;
+        self.known().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogIdOf<TypeConfig>>) -> io::Result<()> {
+        self.known().committed = committed;
+        self.inner.io.push(Op::Committed(committed), Box::new(|_| {}))
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.known().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = RaftEntry> + openraft::OptionalSend,
+        I::IntoIter: openraft::OptionalSend,
+    {
+        let encoded = {
+            let mut known = self.known();
+            let mut last = known.last;
+            let encoded = known.tail.append(entries.into_iter().inspect(|entry| last = Some(entry.log_id)));
+            known.last = last;
+            encoded
+        };
+        let Some((last, _)) = encoded.last().cloned() else {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        };
+        let inner = Arc::downgrade(&self.inner);
+        let done = Box::new(move |result: io::Result<()>| {
+            if let (Ok(()), Some(inner)) = (&result, inner.upgrade()) {
+                inner.known.lock().expect("no panic while the log's bookkeeping is locked").tail.written(last);
+            }
+            callback.io_completed(result);
+        });
+        self.inner.io.push(Op::Append(encoded), done)
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let index = last_log_id.map(|id| id.index);
+        {
+            let mut known = self.known();
+            known.tail.truncate_after(index);
+            known.last = last_log_id.max(known.purged);
+        }
+        self.write(Op::TruncateAfter(index)).await?;
+        // An append that was still being written when this was called may have noted more as written.
+        self.known().tail.truncate_after(index);
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        {
+            let mut known = self.known();
+            known.purged = known.purged.max(Some(log_id));
+            known.last = known.last.max(known.purged);
+            known.tail.purge(log_id.index);
+        }
+        self.write(Op::Purged(log_id)).await
+    }
+}

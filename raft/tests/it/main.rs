@@ -1,0 +1,5 @@
+//! Integration tests of the replicated core.
+
+mod cluster;
+mod consensus;
+mod generated;
