@@ -1,6 +1,6 @@
 //! The canonical path of what a path means, as far as it exists.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{CWD, OFlags};
 
@@ -40,6 +40,9 @@ impl OpenRoot {
 
     /// The kernel's path of a descriptor, below the root's. `NotFound` if it was removed or moved out meanwhile.
     pub(super) fn path_below(&self, found: impl AsFd, guard: &GuardRef) -> VfsResult<Vec<u8>> {
+        if found.as_fd().as_raw_fd() == self.folder.as_raw_fd() {
+            return Ok(Vec::new());
+        }
         let kernel_path = |file: std::os::fd::BorrowedFd<'_>| {
             let link = descriptor_path(file);
             guarded(guard, || rustix::fs::readlinkat(CWD, &link, Vec::new()))

@@ -1,6 +1,7 @@
 //! An attacker who exchanges a folder with a link that leaves the root, as fast as the kernel does it, while every operation goes through
 //! that name: nothing outside is read or changed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -75,23 +76,48 @@ async fn try_everything(root: &dyn Root, round: u64, tally: &mut Tally) {
     }
 }
 
-async fn attacked(target_is_absolute: bool) {
-    let fixture = Fixture::new().await;
-    let outside = fixture.folder.path().join("outside");
+/// Where the attacker wants to get to, and the root it starts from.
+struct Attack {
+    fixture: Fixture,
+    root: Arc<dyn Root>,
+    /// The root's folder.
+    inside: PathBuf,
+    outside: PathBuf,
+    link: PathBuf,
+}
+
+impl Attack {
+    async fn out_of_the_root(is_absolute: bool) -> Self {
+        let fixture = Fixture::new().await;
+        let (inside, outside) = (fixture.inside(""), fixture.folder.path().join("outside"));
+        let link = if is_absolute { outside.clone() } else { "../outside".into() };
+        Self { root: fixture.root.clone(), fixture, inside, outside, link }
+    }
+
+    /// A root that is the storage's own folder; what the attacker wants lies in `.flotilla`.
+    async fn into_our_folder() -> Self {
+        let fixture = Fixture::new().await;
+        let inside = fixture.folder.path().to_owned();
+        let root = fixture.storage.open_root("", ACCOUNT).await.unwrap();
+        Self { root, fixture, outside: inside.join(".flotilla/outside"), inside, link: ".flotilla/outside".into() }
+    }
+}
+
+async fn attacked(attack: Attack) {
+    let Attack { fixture: _fixture, root, inside, outside, link } = attack;
     std::fs::create_dir(&outside).unwrap();
     for name in ["f", "only-outside"] {
         std::fs::write(outside.join(name), SECRET).unwrap();
     }
-    let before = |name: &str| std::fs::metadata(outside.join(name)).unwrap();
-    let (folder_before, file_before) = (before(""), before("f"));
-    std::fs::create_dir(fixture.inside("d")).unwrap();
-    std::fs::write(fixture.inside("d/f"), INSIDE).unwrap();
-    let target = if target_is_absolute { outside.clone() } else { "../outside".into() };
-    std::os::unix::fs::symlink(target, fixture.inside("evil")).unwrap();
-    std::os::unix::fs::symlink("d/f", fixture.inside("through")).unwrap();
+    let metadata = |name: &str| std::fs::metadata(outside.join(name)).unwrap();
+    let (folder_before, file_before) = (metadata(""), metadata("f"));
+    std::fs::create_dir(inside.join("d")).unwrap();
+    std::fs::write(inside.join("d/f"), INSIDE).unwrap();
+    std::os::unix::fs::symlink(link, inside.join("evil")).unwrap();
+    std::os::unix::fs::symlink("d/f", inside.join("through")).unwrap();
 
     let is_over = Arc::new(AtomicBool::new(false));
-    let (d, evil, stop) = (fixture.inside("d"), fixture.inside("evil"), is_over.clone());
+    let (d, evil, stop) = (inside.join("d"), inside.join("evil"), is_over.clone());
     let attacker = std::thread::spawn(move || {
         let mut exchanges = 0u64;
         while !stop.load(Ordering::Relaxed) {
@@ -102,7 +128,7 @@ async fn attacked(target_is_absolute: bool) {
     });
     let (begun, mut tally, mut round) = (Instant::now(), Tally::default(), 0);
     while begun.elapsed() < Duration::from_secs(2) {
-        try_everything(&*fixture.root, round, &mut tally).await;
+        try_everything(&*root, round, &mut tally).await;
         round += 1;
     }
     is_over.store(true, Ordering::Relaxed);
@@ -116,17 +142,22 @@ async fn attacked(target_is_absolute: bool) {
         assert_eq!(std::fs::read(outside.join(name)).unwrap(), SECRET);
     }
     for (name, was) in [("", folder_before), ("f", file_before)] {
-        let is = before(name);
+        let is = metadata(name);
         assert_eq!((is.permissions(), is.modified().unwrap()), (was.permissions(), was.modified().unwrap()));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_racing_relative_link_opens_nothing_outside() {
-    attacked(false).await;
+    attacked(Attack::out_of_the_root(false).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_racing_absolute_link_opens_nothing_outside() {
-    attacked(true).await;
+    attacked(Attack::out_of_the_root(true).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_racing_link_opens_nothing_in_our_own_folder() {
+    attacked(Attack::into_our_folder().await).await;
 }

@@ -11,6 +11,12 @@ use crate::fixtures::*;
 
 pub struct Mount(PathBuf);
 
+impl Mount {
+    pub fn at(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         let done = Command::new("umount").arg("--lazy").arg(&self.0).status();
