@@ -119,6 +119,11 @@ impl Connection {
         if !stalled && (self.jobs() > 0 || self.silence() < SILENCE) { Life::Alive } else { Life::Doubtful }
     }
 
+    /// A probe is held back behind data that does not move: until that has stalled for long nothing can be said of the client.
+    pub fn is_unknown(&self) -> bool {
+        self.gate.stalled().is_some_and(|since| since < SEND_STALL)
+    }
+
     /// Asks a doubtful client and waits for any byte. `false`: nothing came in time.
     pub async fn ask(&self) -> bool {
         let received = self.received.notified();

@@ -1,8 +1,16 @@
 //! What a front end says and hears at a login.
 
+mod admit;
+pub(crate) mod authenticate;
+mod judge;
+mod owner;
+mod way;
+
 use std::sync::Arc;
 
 pub use flotilla_auth::{PublicKey, Secret};
+pub(crate) use owner::{Lifecycle, repeat_numbered};
+pub(crate) use way::describe as describe_holders;
 
 use crate::session::Session;
 

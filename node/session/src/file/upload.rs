@@ -1,0 +1,250 @@
+//! An upload: staged, charged by its largest size, published by its first CLOSE (`PROTOCOL.md` 8.2, 8.3). Its handles share it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use flotilla_vfs::{FileStat, InodeName, SetStat, Staged};
+use tokio::sync::{Mutex, RwLock};
+
+use super::in_place::{charge_growth, end_of};
+use crate::files::Failure;
+use crate::growth::Growth;
+use crate::ledger::Charge;
+use crate::path::VPath;
+use crate::session::{Session, Work};
+
+enum Phase {
+    Staged,
+    /// Goes on in place.
+    Published(Arc<Growth>),
+    /// Nothing was or will be stored.
+    Failed(String),
+}
+
+pub(crate) struct Upload {
+    staged: Arc<dyn Staged>,
+    charge: Charge,
+    /// Writes share it; what changes the whole file, publishes or discards it has it alone.
+    phase: RwLock<Phase>,
+    /// The largest size while staged.
+    size: AtomicU64,
+    /// Appends come one after another, so that each finds the end that the last one made.
+    appending: Mutex<()>,
+    /// Open handles.
+    handles: AtomicUsize,
+}
+
+impl Upload {
+    pub fn new(staged: Arc<dyn Staged>, charge: Charge) -> Arc<Self> {
+        Arc::new(Upload {
+            staged,
+            charge,
+            phase: RwLock::new(Phase::Staged),
+            size: AtomicU64::new(0),
+            appending: Mutex::new(()),
+            handles: AtomicUsize::new(0),
+        })
+    }
+
+    /// Parent inode, and path relative to the root.
+    pub fn target(&self) -> (InodeName, Vec<u8>) {
+        self.staged.target()
+    }
+
+    pub fn staged(&self) -> &Arc<dyn Staged> {
+        &self.staged
+    }
+
+    pub async fn write(&self, session: &Session, offset: u64, data: Bytes, append: bool) -> Result<(), Failure> {
+        let work = session.begin().await?;
+        let written = if append {
+            self.append(session, &work, data).await
+        } else {
+            self.write_at(session, &work, offset, data).await
+        };
+        match written {
+            Err(failure) if !matches!(failure, Failure::UploadFailed(_)) => {
+                self.fail(session, &failure.to_string()).await;
+                Err(failure)
+            }
+            other => other,
+        }
+    }
+
+    async fn write_at(&self, session: &Session, work: &Work, offset: u64, data: Bytes) -> Result<(), Failure> {
+        let end = end_of(offset, data.len() as u64)?;
+        session.check_size(end)?;
+        let account = session.before_change(work).await?;
+        let phase = self.phase.read().await;
+        match &*phase {
+            Phase::Failed(text) => Err(Failure::UploadFailed(text.clone())),
+            Phase::Staged => {
+                self.charge_to(session, work, end).await?;
+                self.staged.write(offset, data, &work.guard).await.map_err(|error| session.failure(error))?;
+                self.size.fetch_max(end, Ordering::AcqRel);
+                Ok(())
+            }
+            Phase::Published(growth) => {
+                charge_growth(session, work, &self.charge, growth, end).await?;
+                let written = self.staged.write(offset, data, &work.guard).await;
+                self.charge.publish();
+                if written.is_err() {
+                    account.mark();
+                }
+                written.map_err(|error| session.failure(error))
+            }
+        }
+    }
+
+    async fn append(&self, session: &Session, work: &Work, data: Bytes) -> Result<(), Failure> {
+        let _one_at_a_time = self.appending.lock().await;
+        let end = self.staged.stat(&work.guard).await.map_err(|error| session.failure(error))?.size;
+        self.write_at(session, work, end, data).await
+    }
+
+    async fn charge_to(&self, session: &Session, work: &Work, size: u64) -> Result<(), Failure> {
+        if self.charge.try_raise_to(size, 1) {
+            return Ok(());
+        }
+        self.charge.raise_to(size, 1, &work.guard).await.map_err(|refused| session.quota_failure(refused))
+    }
+
+    /// Attributes; a new size of a staged file is charged or given back exactly, since nobody else sees the file.
+    pub async fn set_stat(&self, session: &Session, work: &Work, wanted: SetStat) -> Result<(), Failure> {
+        let account = session.before_change(work).await?;
+        let phase = self.phase.write().await;
+        if let Some(size) = wanted.size {
+            session.check_size(size)?;
+            match &*phase {
+                Phase::Failed(text) => return Err(Failure::UploadFailed(text.clone())),
+                Phase::Staged => self.charge_to(session, work, size.max(self.size.load(Ordering::Acquire))).await?,
+                Phase::Published(growth) => charge_growth(session, work, &self.charge, growth, size).await?,
+            }
+        }
+        let done = self.staged.set_stat(wanted, &work.guard).await;
+        match (&*phase, wanted.size) {
+            (Phase::Published(growth), Some(size)) => {
+                self.charge.publish();
+                if size < growth.charged() || done.is_err() {
+                    account.mark();
+                }
+            }
+            (Phase::Staged, Some(size)) => {
+                if done.is_ok() {
+                    self.size.store(size, Ordering::Release);
+                }
+                self.charge.lower_to(self.size.load(Ordering::Acquire), 1);
+            }
+            _ => {}
+        }
+        done.map_err(|error| session.failure(error))
+    }
+
+    pub async fn stat(&self, session: &Session, work: &Work) -> Result<FileStat, Failure> {
+        self.staged.stat(&work.guard).await.map_err(|error| session.failure(error))
+    }
+
+    /// The upload failed: the staged file goes at once and its room is given back, since others may wait for it.
+    pub async fn fail(&self, session: &Session, text: &str) {
+        self.charge.fail();
+        let mut phase = self.phase.write().await;
+        if matches!(*phase, Phase::Staged) {
+            *phase = Phase::Failed(text.to_owned());
+            self.discard(session).await;
+        }
+    }
+
+    /// The staged file is unlinked before its room is free.
+    async fn discard(&self, session: &Session) {
+        session.remove_upload(self);
+        match self.staged.discard().await {
+            Ok(()) => self.charge.give_back(),
+            Err(error) => {
+                // It stays charged, and the account wants a scan.
+                tracing::error!(sender = "upload", %error, "staged file could not be removed");
+                self.charge.publish();
+                if let Ok(account) = session.account() {
+                    account.mark();
+                }
+            }
+        }
+    }
+
+    /// The session ended: what is not published is discarded.
+    pub async fn abandon(&self, session: &Session) {
+        self.fail(session, "the session ended before CLOSE").await;
+    }
+
+    /// A CLOSE: the first one publishes. OK means stored (P5).
+    pub async fn close(&self, session: &Session, work: &Work) -> Result<(), Failure> {
+        let account = session.before_change(work).await?;
+        let mut phase = self.phase.write().await;
+        match &*phase {
+            Phase::Failed(text) => return Err(Failure::UploadFailed(text.clone())),
+            Phase::Published(_) => return self.sync_published(session, work).await,
+            Phase::Staged => {}
+        }
+        match self.staged.publish(session.core.config.durability, &work.guard).await {
+            Ok(caught) => {
+                self.publish_charge(session);
+                *phase = self.published(session, work).await;
+                drop(phase);
+                if let Some(caught) = caught {
+                    session.credit(account, caught).await;
+                }
+                Ok(())
+            }
+            Err(error) if self.staged.is_published() => {
+                self.publish_charge(session);
+                account.mark();
+                *phase = self.published(session, work).await;
+                Err(session.failure(error))
+            }
+            Err(error) => {
+                let failure = session.failure(error);
+                *phase = Phase::Failed(failure.to_string());
+                self.discard(session).await;
+                Err(failure)
+            }
+        }
+    }
+
+    fn publish_charge(&self, session: &Session) {
+        self.charge.publish();
+        session.remove_upload(self);
+    }
+
+    async fn published(&self, session: &Session, work: &Work) -> Phase {
+        let size = self.size.load(Ordering::Acquire);
+        let inode = self.staged.stat(&work.guard).await.map_or(InodeName::default(), |stat| stat.inode);
+        Phase::Published(session.core.growths.of(session.account_id(), inode, size))
+    }
+
+    async fn sync_published(&self, session: &Session, work: &Work) -> Result<(), Failure> {
+        match session.core.config.durability {
+            flotilla_vfs::Durability::Close => {
+                self.staged.sync(&work.guard).await.map_err(|error| session.failure(error))
+            }
+            flotilla_vfs::Durability::None => Ok(()),
+        }
+    }
+
+    pub fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A handle has gone; with the last one the charge ends. All that it held was published or given back.
+    pub fn remove_handle(&self) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.charge.publish();
+            self.charge.give_back();
+        }
+    }
+
+    /// Renames the unpublished upload.
+    pub async fn retarget(&self, session: &Session, work: &Work, to: &VPath) -> Result<(), Failure> {
+        let _alone = self.phase.write().await;
+        self.staged.retarget(to.as_bytes(), &work.guard).await.map_err(|error| session.failure(error))
+    }
+}

@@ -1,0 +1,28 @@
+//! Ends the node's sessions when their lease is over, besides the checks at each call and write (`PROTOCOL.md` 2.3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_cluster::Cluster;
+
+use crate::registry::Registry;
+
+/// Deadlines move with each renewal; a sleep is never longer, so that a stopped timer is noticed soon after.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) async fn run(cluster: Arc<dyn Cluster>, registry: Arc<Registry>) {
+    let mut changes = cluster.lease_changes();
+    loop {
+        let lease = changes.borrow_and_update().clone();
+        let left = lease.as_ref().map_or(0, |lease| lease.remaining_ns());
+        let living = lease.as_ref().filter(|_| left > 0).map(|lease| lease.epoch());
+        let ended = registry.end_other_epochs(living);
+        if ended > 0 {
+            tracing::error!(sender = "lease", sessions = ended, "lease lost: sessions ended");
+        }
+        let wait = if left > 0 { Duration::from_nanos(left).min(LOOK_AT_LEAST_EVERY) } else { LOOK_AT_LEAST_EVERY };
+        if let Ok(Err(_)) = tokio::time::timeout(wait, changes.changed()).await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! File-transfer channels of one connection and the slots they need (`PROTOCOL.md` 2.2).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use flotilla_model::command::AddSlot;
+use flotilla_model::{Command, Refusal};
+
+use super::Session;
+use crate::login::{bounded_text, describe_holders, repeat_numbered};
+
+/// How long a further channel waits for its slot.
+const SLOT_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a file-transfer channel was refused; the text is for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ChannelRefused(pub String);
+
+#[derive(Clone, Copy)]
+struct Counts {
+    open: u32,
+    slots: u32,
+}
+
+pub(super) struct Channels {
+    counts: Mutex<Counts>,
+    /// One ask for a slot at a time: the next may find a free one.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Channels { counts: Mutex::new(Counts { open: 0, slots: 1 }), asking: tokio::sync::Mutex::new(()) }
+    }
+}
+
+impl Channels {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_free(&self) -> bool {
+        let mut counts = self.counts();
+        let free = counts.open < counts.slots;
+        counts.open += u32::from(free);
+        free
+    }
+}
+
+impl Session {
+    /// A file-transfer channel begins: the first one uses the session's slot, further ones open at the same time take one each (2.2).
+    /// Asked at the `subsystem` or `exec` request; may wait, so call it from a task.
+    pub async fn open_channel(&self) -> Result<(), ChannelRefused> {
+        self.connection.gate().check().map_err(|reason| ChannelRefused(reason.to_string()))?;
+        let _one_at_a_time = self.channels.asking.lock().await;
+        if self.channels.take_free() {
+            return Ok(());
+        }
+        let session = self.arc();
+        // In a task of its own: the number that is taken here is owed an outcome, also when the asker has gone.
+        let asked = tokio::spawn(async move { session.ask_for_slot().await });
+        match tokio::time::timeout(SLOT_WAIT, asked).await {
+            Ok(Ok(outcome)) => outcome?,
+            Ok(Err(_)) | Err(_) => return Err(ChannelRefused("no quorum answered in time".into())),
+        }
+        if self.channels.take_free() { Ok(()) } else { Err(ChannelRefused("no slot was left".into())) }
+    }
+
+    async fn ask_for_slot(&self) -> Result<(), ChannelRefused> {
+        let command = Command::AddSlot(AddSlot { session: self.id });
+        let added = repeat_numbered(&self.core, &self.lease, self.lease.number(), command, None).await;
+        match added.map_err(ChannelRefused)?.reply {
+            Ok(_) => {
+                self.channels.counts().slots += 1;
+                Ok(())
+            }
+            Err(refusal) => Err(self.channel_refused(refusal)),
+        }
+    }
+
+    fn channel_refused(&self, refusal: Refusal) -> ChannelRefused {
+        let text = match &refusal {
+            Refusal::SessionLimitReached { holders, .. } => {
+                format!("{refusal}: {}", describe_holders(&self.core, holders))
+            }
+            _ => refusal.to_string(),
+        };
+        ChannelRefused(bounded_text(text))
+    }
+
+    /// A file-transfer channel ended; its slot is left to the next one of this connection.
+    pub fn close_channel(&self) {
+        let mut counts = self.channels.counts();
+        counts.open = counts.open.saturating_sub(1);
+    }
+}

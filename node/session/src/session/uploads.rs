@@ -1,0 +1,90 @@
+//! A session's own unpublished uploads, found by (parent inode, name) (8.2), and the caught files whose credit is on the way.
+
+use std::sync::{Arc, PoisonError};
+
+use flotilla_vfs::{Caught, FileKind, NoGuard};
+
+use super::{Session, Work};
+use crate::file::Upload;
+use crate::files::Failure;
+use crate::ledger::AccountHandle;
+use crate::path::VPath;
+
+impl Session {
+    pub(crate) fn add_upload(&self, upload: Arc<Upload>) {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).push(upload);
+    }
+
+    /// Forgets an upload that was published or discarded.
+    pub(crate) fn remove_upload(&self, upload: &Upload) {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.retain(|known| !std::ptr::eq(Arc::as_ptr(known), upload));
+    }
+
+    pub(crate) fn all_uploads(&self) -> Vec<Arc<Upload>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The session's own unpublished upload of that name, also through symlinks.
+    pub(crate) async fn find_upload(&self, work: &Work, path: &VPath) -> Result<Option<Arc<Upload>>, Failure> {
+        if path.is_root() || self.all_uploads().is_empty() {
+            return Ok(None);
+        }
+        if let Some(upload) = self.find_upload_at(work, path).await? {
+            return Ok(Some(upload));
+        }
+        match self.root.stat(path.as_bytes(), false, &work.guard).await {
+            Ok(found) if found.kind == FileKind::Symlink => {}
+            _ => return Ok(None),
+        }
+        match self.root.real_path(path.as_bytes(), &work.guard).await {
+            Ok(real) => self.find_upload_at(work, &VPath::from_storage(real)).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn find_upload_at(&self, work: &Work, path: &VPath) -> Result<Option<Arc<Upload>>, Failure> {
+        let parent = match self.root.stat(path.parent().as_bytes(), true, &work.guard).await {
+            Ok(parent) => parent.inode,
+            Err(flotilla_vfs::VfsError::Stopped(stopped)) => return Err(self.failure(stopped.into())),
+            Err(_) => return Ok(None),
+        };
+        let found = |upload: &Arc<Upload>| {
+            let (folder, name) = upload.target();
+            folder == parent && VPath::from_storage(name).name() == path.name()
+        };
+        Ok(self.all_uploads().into_iter().find(found))
+    }
+
+    /// Measures and credits a caught file (6.1). The client's answer need not wait for it, unless many are on the way already.
+    pub(crate) async fn credit(&self, account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
+        let job = self.connection.job();
+        let measured = async move {
+            // Dropped last: the session leaves its account only after this.
+            let _job = job;
+            measure(account, caught).await;
+        };
+        match Arc::clone(&self.measuring).try_acquire_owned() {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    measured.await;
+                    drop(place);
+                });
+            }
+            Err(_) => measured.await,
+        }
+    }
+}
+
+async fn measure(account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
+    let measuring = account.measuring();
+    // Cleaning up is right also for a session that was cut meanwhile.
+    match caught.measure_and_unlink(&NoGuard::shared()).await {
+        Ok(Some(claim)) => account.credit(measuring, claim),
+        Ok(None) => account.mark(),
+        Err(error) => {
+            tracing::warn!(sender = "credit", %error, "caught file could not be measured: account marked for a scan");
+            account.mark();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! One operation of a session: the checks before it, its place among the session's jobs, and who the user is now.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use flotilla_model::{Permission, User};
+use flotilla_vfs::{GuardRef, VfsError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Session;
+use crate::connection::Job;
+use crate::files::{Failure, OpenFile};
+use crate::ledger::{AccountHandle, QuotaRefused};
+use crate::path::VPath;
+use crate::rights;
+
+/// An operation that runs. The session's slots are not given back before it is dropped.
+pub(crate) struct Work {
+    pub guard: GuardRef,
+    _permit: OwnedSemaphorePermit,
+    _job: Job,
+}
+
+impl Session {
+    /// Begins an operation: lease, cut and storage are checked, a job's place is taken.
+    pub(crate) async fn begin(&self) -> Result<Work, Failure> {
+        self.check()?;
+        let job = self.connection.job();
+        let permit = Arc::clone(&self.jobs).acquire_owned().await.map_err(|_| self.over())?;
+        // After the job counts and after the wait: the session's end waits for what passes here.
+        self.check()?;
+        self.storage.check()?;
+        Ok(Work { guard: Arc::clone(&self.guard), _permit: permit, _job: job })
+    }
+
+    /// The first check (2.3), for what is answered without a job.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.connection.gate().check().map_err(|reason| Failure::SessionOver(reason.to_string()))
+    }
+
+    fn over(&self) -> Failure {
+        match self.connection.gate().check() {
+            Err(reason) => Failure::SessionOver(reason.to_string()),
+            Ok(()) => Failure::SessionOver("the session is ending".into()),
+        }
+    }
+
+    /// The user's record as this node knows it: what was added to it holds at once, what was taken away has cut the session.
+    pub(crate) fn user(&self) -> Result<Arc<User>, Failure> {
+        let user = self.core.cluster.state().user(&self.username).cloned();
+        user.filter(|user| user.incarnation == self.incarnation).ok_or_else(|| self.over())
+    }
+
+    pub(crate) fn account(&self) -> Result<Arc<AccountHandle>, Failure> {
+        let account = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        account.ok_or_else(|| self.over())
+    }
+
+    /// Before each change on the storage: dead epochs of the account are fenced first (8.5).
+    pub(crate) async fn before_change(&self, work: &Work) -> Result<Arc<AccountHandle>, Failure> {
+        let account = self.account()?;
+        account.before_change(&work.guard).await.map_err(|error| self.failure(error))?;
+        Ok(account)
+    }
+
+    pub(crate) fn failure(&self, error: VfsError) -> Failure {
+        match error {
+            VfsError::Stopped(_) => self.over(),
+            VfsError::NotFound => Failure::NotFound,
+            VfsError::Exists => Failure::Exists,
+            VfsError::Denied => Failure::Denied,
+            other => Failure::Storage(other),
+        }
+    }
+
+    pub(crate) fn quota_failure(&self, refused: QuotaRefused) -> Failure {
+        match refused {
+            QuotaRefused::Exceeded(text) => Failure::QuotaExceeded(text),
+            QuotaRefused::Unavailable(text) => Failure::Unavailable(text),
+            QuotaRefused::Stopped => self.over(),
+        }
+    }
+
+    /// Whether one of these rights is held in the folder: in the one that the path names, and in the one that its symlinks lead to.
+    pub(crate) async fn authorize(&self, work: &Work, folder: &VPath, any_of: &[Permission]) -> Result<(), Failure> {
+        let user = self.user()?;
+        demand(&user, folder, any_of)?;
+        if !rights::differ_by_folder(&user) || folder.is_root() {
+            return Ok(());
+        }
+        match self.root.real_path(folder.as_bytes(), &work.guard).await {
+            Ok(real) => demand(&user, &VPath::from_storage(real), any_of),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// As `authorize` for the folder in which a path lies, and for the one in which what its last component leads to lies.
+    pub(crate) async fn authorize_followed(
+        &self,
+        work: &Work,
+        path: &VPath,
+        any_of: &[Permission],
+    ) -> Result<(), Failure> {
+        self.authorize(work, &path.parent(), any_of).await?;
+        let user = self.user()?;
+        if !rights::differ_by_folder(&user) {
+            return Ok(());
+        }
+        match self.root.real_path(path.as_bytes(), &work.guard).await {
+            Ok(real) => demand(&user, &VPath::from_storage(real).parent(), any_of),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// A place among the session's open files and folders.
+    pub(crate) fn take_handle(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.handles).try_acquire_owned().map_err(|_| Failure::TooManyHandles)
+    }
+
+    pub(crate) fn next_handle(&self) -> u64 {
+        self.next_handle.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes an open file, so that the session's end can end it.
+    pub(crate) fn note_open(&self, number: u64, file: Arc<dyn OpenFile>) {
+        self.open_files.lock().unwrap_or_else(PoisonError::into_inner).insert(number, file);
+    }
+
+    pub(crate) fn note_closed(&self, number: u64) {
+        self.open_files.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    pub(crate) fn note_uploaded(&self, bytes: u64) {
+        self.bytes_uploaded.fetch_add(bytes, Ordering::Relaxed);
+        metrics::counter!("flotilla_bytes_uploaded_total").increment(bytes);
+    }
+
+    pub(crate) fn note_downloaded(&self, bytes: u64) {
+        self.bytes_downloaded.fetch_add(bytes, Ordering::Relaxed);
+        metrics::counter!("flotilla_bytes_downloaded_total").increment(bytes);
+    }
+}
+
+fn demand(user: &User, folder: &VPath, any_of: &[Permission]) -> Result<(), Failure> {
+    if any_of.iter().any(|right| rights::allows(user, folder, *right)) {
+        return Ok(());
+    }
+    Err(Failure::NotAllowed(any_of.first().map_or("", |right| right.name())))
+}

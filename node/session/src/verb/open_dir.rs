@@ -1,0 +1,17 @@
+//! OPENDIR. The right `list` is checked on the folder itself.
+
+use flotilla_model::Permission;
+
+use crate::file::OpenDirectory;
+use crate::files::{Failure, OpenDir};
+use crate::path::VPath;
+use crate::session::Session;
+
+pub(super) async fn run(session: &Session, path: &[u8]) -> Result<Box<dyn OpenDir>, Failure> {
+    let path = VPath::parse(path)?;
+    let work = session.begin().await?;
+    session.authorize(&work, &path, &[Permission::List]).await?;
+    let handle = session.take_handle()?;
+    let dir = session.root.open_dir(path.as_bytes(), &work.guard).await.map_err(|error| session.failure(error))?;
+    Ok(Box::new(OpenDirectory { session: session.arc(), dir, _handle: handle }))
+}

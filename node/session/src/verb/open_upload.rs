@@ -1,0 +1,62 @@
+//! OPEN that begins an upload, or joins one that this session has begun (`PROTOCOL.md` 8.2).
+
+use std::sync::Arc;
+
+use flotilla_model::Permission;
+use flotilla_vfs::SetStat;
+
+use super::open_write::NEW_FILE_MODE;
+use crate::file::{Upload, UploadHandle};
+use crate::files::{Failure, OpenFile, OpenFlags};
+use crate::path::VPath;
+use crate::session::{Session, Work};
+
+/// Charges the file before anything is made, then stages it.
+pub(super) async fn begin(
+    session: &Session,
+    work: &Work,
+    path: VPath,
+    flags: OpenFlags,
+    attributes: SetStat,
+) -> Result<Arc<dyn OpenFile>, Failure> {
+    let handle = session.take_handle()?;
+    // A client may say at OPEN how large the file will be: then a lack of room is known now.
+    let announced = attributes.size.unwrap_or(0);
+    session.check_size(announced)?;
+    let charge = session.account()?.charge();
+    if let Err(refused) = charge.raise_to(announced, 1, &work.guard).await {
+        charge.give_back();
+        return Err(session.quota_failure(refused));
+    }
+    let mode = attributes.mode.unwrap_or(NEW_FILE_MODE) & 0o777;
+    match session.root.stage(path.as_bytes(), mode, session.epoch(), &work.guard).await {
+        Ok(staged) => {
+            let upload = Upload::new(staged, charge);
+            session.add_upload(Arc::clone(&upload));
+            Ok(UploadHandle::open(session.arc(), upload, path, flags, handle))
+        }
+        Err(error) => {
+            charge.give_back();
+            Err(session.failure(error))
+        }
+    }
+}
+
+/// A further handle on the session's own upload; one that truncates starts it anew.
+pub(super) async fn join(
+    session: &Session,
+    work: &Work,
+    path: VPath,
+    flags: OpenFlags,
+    upload: Arc<Upload>,
+) -> Result<Arc<dyn OpenFile>, Failure> {
+    session.authorize(work, &path.parent(), &[Permission::Upload]).await?;
+    if flags.read {
+        session.authorize(work, &path.parent(), &[Permission::Download]).await?;
+    }
+    let handle = session.take_handle()?;
+    if flags.truncate {
+        upload.set_stat(session, work, SetStat { size: Some(0), ..SetStat::default() }).await?;
+    }
+    Ok(UploadHandle::open(session.arc(), upload, path, flags, handle))
+}

@@ -1,0 +1,55 @@
+//! posix-rename: replaces a file at the target; what it replaced is caught and credited (`PROTOCOL.md` 8.3).
+
+use flotilla_model::Permission;
+use flotilla_vfs::{FileKind, VfsError};
+
+use super::rename::{authorize_rename, right_for};
+use crate::files::Failure;
+use crate::path::VPath;
+use crate::session::{Session, Work};
+
+pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(), Failure> {
+    let (from, to) = (VPath::parse(from)?, VPath::parse(to)?);
+    let work = session.begin().await?;
+    if from.is_root() || to.is_root() {
+        return Err(Failure::Denied);
+    }
+    if let Some(upload) = session.find_upload(&work, &from).await? {
+        authorize_rename(session, &work, &from, &to, Permission::RenameFiles).await?;
+        authorize_replace(session, &work, &to).await?;
+        replace_own(session, &work, &to).await?;
+        return upload.retarget(session, &work, &to).await;
+    }
+    let right = right_for(session, &work, &from).await?;
+    authorize_rename(session, &work, &from, &to, right).await?;
+    authorize_replace(session, &work, &to).await?;
+    let account = session.before_change(&work).await?;
+    replace_own(session, &work, &to).await?;
+    let durability = session.core.config.durability;
+    let renamed =
+        session.root.rename_over(from.as_bytes(), to.as_bytes(), session.epoch(), durability, &work.guard).await;
+    if let Some(caught) = renamed.map_err(|error| session.failure(error))? {
+        session.credit(account, caught).await;
+    }
+    session.log_command("Rename", &from, Some(&to));
+    Ok(())
+}
+
+/// The session's own unpublished upload of the target's name is what is replaced.
+async fn replace_own(session: &Session, work: &Work, to: &VPath) -> Result<(), Failure> {
+    if let Some(replaced) = session.find_upload(work, to).await? {
+        replaced.fail(session, "its own session renamed another file over it before CLOSE").await;
+    }
+    Ok(())
+}
+
+/// Onto a file: `overwrite`; onto a symlink: `upload`, since what was there is no file's content.
+async fn authorize_replace(session: &Session, work: &Work, to: &VPath) -> Result<(), Failure> {
+    let right = match session.root.stat(to.as_bytes(), false, &work.guard).await {
+        Ok(found) if found.kind == FileKind::Symlink => Permission::Upload,
+        Ok(_) => Permission::Overwrite,
+        Err(VfsError::NotFound) => return Ok(()),
+        Err(error) => return Err(session.failure(error)),
+    };
+    session.authorize(work, &to.parent(), &[right]).await
+}

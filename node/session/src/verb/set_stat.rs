@@ -1,0 +1,52 @@
+//! SETSTAT by path. A size is changed through an open file, so that growth is charged like a write.
+
+use flotilla_model::Permission;
+use flotilla_vfs::{OpenHow, SetStat};
+
+use crate::file::{Writer, resize};
+use crate::files::Failure;
+use crate::path::VPath;
+use crate::session::{Session, Work};
+
+pub(super) async fn run(session: &Session, path: &[u8], wanted: SetStat) -> Result<(), Failure> {
+    let path = VPath::parse(path)?;
+    let work = session.begin().await?;
+    session.authorize_attributes(&work, &path, &wanted).await?;
+    if let Some(upload) = session.find_upload(&work, &path).await? {
+        return upload.set_stat(session, &work, wanted).await;
+    }
+    if let Some(size) = wanted.size {
+        change_size(session, &work, &path, size).await?;
+    }
+    let others = SetStat { size: None, ..wanted };
+    if others == SetStat::default() {
+        return Ok(());
+    }
+    for (asked, right) in [
+        (wanted.mode.is_some(), Permission::Chmod),
+        (wanted.owner.is_some(), Permission::Chown),
+        (wanted.times.is_some(), Permission::Chtimes),
+    ] {
+        if asked {
+            session.authorize_followed(&work, &path, &[right]).await?;
+        }
+    }
+    session.before_change(&work).await?;
+    let done = session.root.set_stat(path.as_bytes(), others, &work.guard).await;
+    done.map_err(|error| session.failure(error))
+}
+
+async fn change_size(session: &Session, work: &Work, path: &VPath, size: u64) -> Result<(), Failure> {
+    session.authorize_followed(work, path, &[Permission::Overwrite]).await?;
+    session.check_size(size)?;
+    let account = session.before_change(work).await?;
+    let how = OpenHow { write: true, ..OpenHow::default() };
+    let file = session.root.open(path.as_bytes(), how, &work.guard).await.map_err(|error| session.failure(error))?;
+    let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
+    let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
+    let writer = Writer { charge: account.charge(), growth, append: false };
+    let done = resize(session, work, &file, &writer, size, &account).await;
+    writer.charge.publish();
+    writer.charge.give_back();
+    done
+}
