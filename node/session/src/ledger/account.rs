@@ -202,8 +202,8 @@ impl AccountHandle {
             let heard = book.changed.notified();
             {
                 let pages = book.lock();
-                let returned = pages.members > 0 || !pages.is_dirty();
-                if pages.told >= goal && returned && (pages.members > 0 || pages.in_flight == 0) {
+                let last_is_done = !pages.is_dirty() && pages.in_flight == 0 && !pages.is_asking();
+                if pages.told >= goal && (pages.members > 0 || last_is_done) {
                     break;
                 }
             }

@@ -62,11 +62,14 @@ impl Seat {
             if let Some(holding) = pages.holdings.get_mut(&number) {
                 holding.waiting = Some(ask);
             }
+            pages.asks += 1;
             (self.grant(&pages, number, want - part, want, limits), part)
         };
         let waiting = Waiting { seat: Arc::clone(self), ask, number, want, part, over: false };
         let outcome = self.inner.submit_under(&book.lease, id, "grant", AccountCommand::Grant(grant)).await;
-        waiting.asked(outcome)
+        let asked = waiting.asked(outcome);
+        book.lock().asks -= 1;
+        asked
     }
 
     fn grant(&self, pages: &Pages, number: u64, need: Amount, want: Amount, limits: Limits) -> Grant {

@@ -23,6 +23,8 @@ pub(super) struct Book {
     pub lease: Arc<Lease>,
     /// Held while a `Grant` is on its way or an answer is: so that no answer overlooks a grant that is not delivered here yet.
     pub asking: tokio::sync::Mutex<()>,
+    /// Held while a parcel is on its way: an answer that says "all is returned" must not overtake a settlement that returns some of it.
+    pub carrying: Arc<tokio::sync::Mutex<()>>,
     /// Something changed that a waiting upload or a leaving session may be waiting for.
     pub changed: Notify,
     state: Mutex<Pages>,
@@ -93,6 +95,8 @@ pub(super) struct Pages {
     pub confirmed: LogIndex,
     pub confirming: bool,
     pub asking_ahead: bool,
+    /// Asks whose first answer is not here yet.
+    pub asks: u32,
     pub settled_dead: bool,
     pub ending: bool,
     /// How many dead holders the row had when it was last looked at.
@@ -114,6 +118,7 @@ impl Book {
             key,
             lease,
             asking: tokio::sync::Mutex::new(()),
+            carrying: Arc::default(),
             changed: Notify::new(),
             state: Mutex::new(pages),
         })
@@ -290,6 +295,11 @@ impl Pages {
         self.told < self.changes || (self.members == 0 && self.pots.values().any(|pot| !pot.room.is_zero()))
     }
 
+    /// Whether a grant may be on its way.
+    pub fn is_asking(&self) -> bool {
+        self.asking_ahead || self.asks > 0
+    }
+
     /// Whether nothing of this book is left here or on its way.
     pub fn is_empty(&self) -> bool {
         self.members == 0
@@ -298,7 +308,7 @@ impl Pages {
             && !self.is_dirty()
             && !self.answering
             && !self.confirming
-            && !self.asking_ahead
+            && !self.is_asking()
             && self.measuring.is_empty()
     }
 

@@ -19,7 +19,7 @@ impl Inner {
                 || pages.in_flight > 0
                 || pages.answering
                 || pages.confirming
-                || pages.asking_ahead;
+                || pages.is_asking();
             if running || pages.ending || pages.settled_dead {
                 return;
             }

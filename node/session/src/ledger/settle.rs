@@ -36,7 +36,11 @@ impl Inner {
     async fn settle_batch(self: &Arc<Self>, books: Vec<Arc<Book>>) {
         let applied: LogIndex = self.cluster.state().applied_index();
         let mut packed: Vec<(Arc<Book>, Parcel)> = Vec::with_capacity(books.len());
+        let mut carrying = Vec::with_capacity(books.len());
         for book in books {
+            // An answer or confirmation is on its way and takes all with it; what comes up meanwhile is due again behind it.
+            let Ok(mine) = Arc::clone(&book.carrying).try_lock_owned() else { continue };
+            carrying.push(mine);
             let parcel = book.lock().pack(book.key, false, applied);
             packed.push((book, parcel));
         }

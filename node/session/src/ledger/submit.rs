@@ -49,12 +49,13 @@ impl Inner {
         }
     }
 
-    /// Submits a command that is idempotent by itself, a few times. `None`: no answer.
+    /// Submits a command that is idempotent by itself, for two deadlines at most. `None`: no answer.
     pub(super) async fn submit_plain(&self, verb: &'static str, command: AccountCommand) -> Option<Submitted> {
         metrics::counter!("flotilla_quota_commands_total", "verb" => verb).increment(1);
         let actor = format!("node {}", self.cluster.node());
         let command = Command::Account(command);
-        for _ in 0..3 {
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < 2 * self.config.submit_deadline {
             match self.cluster.submit(CommandId::Unnumbered, &actor, command.clone(), self.config.submit_deadline).await
             {
                 Ok(submitted) => return Some(submitted),

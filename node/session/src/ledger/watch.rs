@@ -73,7 +73,11 @@ impl Inner {
             pages.answering = true;
             self.runtime.spawn(Arc::clone(self).answer(Arc::clone(book)));
         }
+        let (dirty, last) = (pages.is_dirty(), pages.members == 0);
         drop(pages);
+        if dirty {
+            self.book_is_due(book, last);
+        }
         self.nudge_waiters(book, state, row);
         book.changed.notify_waiters();
     }
@@ -96,6 +100,7 @@ impl Inner {
     /// Answers a recall: settles, returns what is unspent, lists what is unpublished (5.1).
     async fn answer(self: Arc<Self>, book: Arc<Book>) {
         // No grant is on its way while the answer is made: what the state says was granted is in the book.
+        let _carrying = book.carrying.lock().await;
         let asking = book.asking.lock().await;
         let state = self.cluster.state();
         let (parcel, command) = {
@@ -129,6 +134,7 @@ impl Inner {
 
     /// From here on grants only; what was written without one is reported or held (4.4).
     async fn confirm(self: Arc<Self>, book: Arc<Book>, limited_since: LogIndex) {
+        let _carrying = book.carrying.lock().await;
         let (parcel, command) = {
             let mut pages = book.lock();
             pages.limited = true;

@@ -72,7 +72,7 @@ impl Sheet<'_> {
     }
 
     /// Gives what fits, oldest first.
-    fn serve(&mut self) {
+    pub fn serve(&mut self) {
         if !self.takes_grants() {
             return;
         }

@@ -69,9 +69,12 @@ fn wait(sheet: &mut Sheet<'_>, sender: Sender, command: &Grant) -> Result<Accoun
     };
     let id = WaiterId { node: sender.node, epoch: sender.epoch, number: sender.number };
     sheet.row.waiters.insert(id, waiter);
-    // Answers that began before this ask do not count any more: every holder answers anew.
-    sheet.row.recall = sheet.index;
-    decide(sheet);
+    sheet.serve();
+    if sheet.row.waiters.get(&id).is_some_and(|waiter| waiter.state == WaiterState::Waiting) {
+        // Answers that began before this ask do not count any more: every holder answers anew.
+        sheet.row.recall = sheet.index;
+        decide(sheet);
+    }
     match sheet.row.waiters.get(&id).map(|waiter| (waiter.state.clone(), waiter.need)) {
         Some((WaiterState::Granted { index, limits }, amount)) => {
             sheet.row.waiters.remove(&id);

@@ -1,0 +1,231 @@
+//! The ledger of one node and of few: commands per upload, crashes, late settlements, fences, scans, new limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_cluster::Cluster;
+use flotilla_model::command::*;
+use flotilla_model::*;
+use flotilla_session::ledger::{LedgerConfig, QuotaRefused};
+use flotilla_vfs::{CreditClaim, InodeName, NoGuard, Usage};
+
+use crate::fleet::{Fleet, name};
+
+const MIB: u64 = 1 << 20;
+
+fn commands(fleet: &Fleet) -> u64 {
+    fleet.commands.lock().unwrap().values().sum()
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_gibibyte_into_an_account_with_room_takes_at_most_forty_commands_whatever_the_size_of_writes() {
+    for chunk in [32 << 10, 256 << 10] {
+        let fleet = Fleet::start(1, 3);
+        fleet.create("demo", 4 << 30, 0);
+        let (session, account) = fleet.nodes[0].open("demo").await;
+        let charge = account.charge();
+        for turn in 0..(1 << 30) / chunk {
+            charge.raise(chunk, u64::from(turn == 0), &NoGuard::shared()).await.unwrap();
+            if turn % 64 == 0 {
+                fleet.dice.pause(2_000).await;
+            }
+        }
+        charge.publish();
+        charge.give_back();
+        account.leave().await;
+        fleet.nodes[0].close(session).await;
+        assert_eq!(fleet.account("demo").used, Amount::new(1 << 30, 1));
+        assert!(commands(&fleet) <= 40, "{:?}", fleet.commands.lock().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_thousand_small_files_take_few_commands() {
+    let fleet = Fleet::start(1, 3);
+    fleet.create("demo", 1 << 30, 100_000);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    for _ in 0..2_000 {
+        let charge = account.charge();
+        charge.raise(1024, 1, &NoGuard::shared()).await.unwrap();
+        fleet.dice.pause(1_000).await;
+        charge.publish();
+        charge.give_back();
+    }
+    account.leave().await;
+    assert_eq!(fleet.account("demo").used, Amount::new(2_000 * 1024, 2_000));
+    assert!(commands(&fleet) <= 40, "{:?}", fleet.commands.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_file_makes_room_for_the_next_at_a_full_quota() {
+    let fleet = Fleet::start(1, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    let first = account.charge();
+    first.raise(10 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    first.publish();
+    first.give_back();
+    let second = account.charge();
+    let refused = second.raise(1, 1, &NoGuard::shared()).await.unwrap_err();
+    assert!(matches!(&refused, QuotaRefused::Exceeded(text) if text.contains("10485760")), "{refused}");
+    second.give_back();
+    let measuring = account.measuring();
+    let inode = InodeName { inode: 7, birth_ns: 1 };
+    account.credit(measuring, CreditClaim { bytes: 10 * MIB, files: 1, inode });
+    let third = account.charge();
+    third.raise(10 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    third.publish();
+    third.give_back();
+    account.leave().await;
+    assert_eq!(fleet.account("demo").used, Amount::new(10 * MIB as i64, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_without_a_limit_is_counted_in_batches_and_takes_no_grants() {
+    let fleet = Fleet::start(1, 1);
+    fleet.create("demo", 0, 0);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    for _ in 0..100 {
+        let charge = account.charge();
+        assert!(charge.try_raise(1000, 1));
+        charge.publish();
+        charge.give_back();
+    }
+    account.leave().await;
+    assert_eq!(fleet.account("demo").used, Amount::new(100_000, 100));
+    let commands = fleet.commands.lock().unwrap();
+    assert_eq!((commands.get("grant"), commands["settle"] <= 3), (None, true), "{commands:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crashed_node_may_have_spent_stays_charged_until_a_scan_gives_it_back() {
+    let config = LedgerConfig::default();
+    let fleet = Fleet::start_with(1, 2, config);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[1].open("demo").await;
+    let charge = account.charge();
+    charge.raise(9 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    let dead = fleet.nodes[1].lease().unwrap().epoch();
+    fleet.expire(&fleet.nodes[1]);
+    assert!(fleet.account("demo").taken().bytes >= 9 * MIB as i64);
+    {
+        // In use by node 1: no scan yet, and no room.
+        let (session, other) = fleet.nodes[0].open("demo").await;
+        other.before_change(&NoGuard::shared()).await.unwrap();
+        let id = fleet.account("demo").id;
+        assert!(fleet.disk.fenced.lock().unwrap().contains(&(id.0, dead.0)), "fenced before the first change");
+        let refused = other.charge().raise(9 * MIB, 1, &NoGuard::shared()).await.unwrap_err();
+        assert!(refused.to_string().contains("held for a node that stopped"), "{refused}");
+        other.leave().await;
+        fleet.nodes[0].close(session).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(*fleet.disk.scans.lock().unwrap(), 0, "its process may still write");
+    let id = fleet.account("demo").id;
+    fleet.disk.stored.lock().unwrap().insert(id.0, Usage { bytes: 5, files: 1 });
+    fleet.register(&fleet.nodes[1], 2);
+    eventually("scanned", || fleet.account("demo").used == Amount::new(5, 1)).await;
+    assert!(fleet.account("demo").holders.is_empty());
+    // The old process thaws and settles after the scan: no number changes, the account is marked and scanned again.
+    let scans = *fleet.disk.scans.lock().unwrap();
+    charge.publish();
+    charge.give_back();
+    account.leave().await;
+    eventually("scanned again", || *fleet.disk.scans.lock().unwrap() > scans && !fleet.account("demo").marked).await;
+    assert_eq!(fleet.account("demo").used, Amount::new(5, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_outlived_its_lease_settles_its_dead_epoch_exactly() {
+    let fleet = Fleet::start(3, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    let published = account.charge();
+    published.raise(3 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    published.publish();
+    let staged = account.charge();
+    staged.raise(2 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    fleet.expire(&fleet.nodes[0]);
+    published.give_back();
+    staged.give_back();
+    account.leave().await;
+    let settled = || fleet.account("demo").holders.values().all(|holder| holder.settled);
+    eventually("settled", settled).await;
+    let row = fleet.account("demo");
+    assert_eq!((row.used, row.outstanding()), (Amount::new(3 * MIB as i64, 1), Amount::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_limit_on_a_shared_root_counts_what_was_written_without_grants_first() {
+    let fleet = Fleet::start(5, 2);
+    fleet.create("free", 0, 0);
+    let (_session, account) = fleet.nodes[1].open("free").await;
+    let done = account.charge();
+    assert!(done.try_raise(6 * MIB, 1));
+    done.publish();
+    done.give_back();
+    let open = account.charge();
+    assert!(open.try_raise(3 * MIB, 1));
+    fleet.create("demo", 10 * MIB, 0);
+    let (_other, limited) = fleet.nodes[0].open("demo").await;
+    let charge = limited.charge();
+    let refused = charge.raise(2 * MIB, 1, &NoGuard::shared()).await.unwrap_err();
+    assert!(matches!(refused, QuotaRefused::Exceeded(_)), "{refused}");
+    charge.give_back();
+    let small = limited.charge();
+    small.raise(MIB, 1, &NoGuard::shared()).await.unwrap();
+    assert!(!open.try_raise(MIB, 0) || fleet.account("demo").taken().bytes >= 11 * MIB as i64);
+    open.publish();
+    open.give_back();
+    small.publish();
+    small.give_back();
+    account.leave().await;
+    limited.leave().await;
+    let used = fleet.account("demo").used;
+    assert!(used.bytes >= 10 * MIB as i64, "{used:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_was_not_empty_is_counted_before_the_first_grant() {
+    let fleet = Fleet::start(5, 2);
+    fleet.disk.stored.lock().unwrap().insert(0, Usage { bytes: 1, files: 1 });
+    fleet.create("demo", 10 * MIB, 0);
+    let id = fleet.account("demo").id;
+    fleet.disk.stored.lock().unwrap().insert(id.0, Usage { bytes: 8 * MIB, files: 4 });
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    assert_eq!(fleet.account("demo").used, Amount::new(8 * MIB as i64, 4));
+    let charge = account.charge();
+    assert!(charge.raise(3 * MIB, 1, &NoGuard::shared()).await.is_err());
+    charge.raise(2 * MIB, 1, &NoGuard::shared()).await.unwrap_err();
+    charge.give_back();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raised_limit_is_taken_up_by_running_sessions() {
+    let fleet = Fleet::start(5, 1);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    let charge = account.charge();
+    charge.raise(10 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    let patch = UserPatch { quota_size: Some(20 * MIB), ..UserPatch::default() };
+    let update = UpdateUser { username: name("demo"), expected_revision: None, patch };
+    fleet.admin(Command::UpdateUser(update)).unwrap();
+    eventually("seen", || fleet.nodes[0].state().user(&name("demo")).unwrap().quota_size == 20 * MIB).await;
+    charge.raise(10 * MIB, 0, &NoGuard::shared()).await.unwrap();
+    let node = Arc::clone(&fleet.nodes[0]);
+    assert!(node.lease().is_some());
+    charge.publish();
+    charge.give_back();
+    account.leave().await;
+    assert_eq!(fleet.account("demo").used, Amount::new(20 * MIB as i64, 1));
+}

@@ -1,0 +1,76 @@
+//! The protocol's numbers. draft-ietf-secsh-filexfer-02 sections 3, 5, 6.3 and 7; OpenSSH's PROTOCOL for the extensions.
+
+pub const VERSION: u32 = 3;
+
+/// Packet types.
+pub mod kind {
+    pub const INIT: u8 = 1;
+    pub const VERSION: u8 = 2;
+    pub const OPEN: u8 = 3;
+    pub const CLOSE: u8 = 4;
+    pub const READ: u8 = 5;
+    pub const WRITE: u8 = 6;
+    pub const LSTAT: u8 = 7;
+    pub const FSTAT: u8 = 8;
+    pub const SETSTAT: u8 = 9;
+    pub const FSETSTAT: u8 = 10;
+    pub const OPENDIR: u8 = 11;
+    pub const READDIR: u8 = 12;
+    pub const REMOVE: u8 = 13;
+    pub const MKDIR: u8 = 14;
+    pub const RMDIR: u8 = 15;
+    pub const REALPATH: u8 = 16;
+    pub const STAT: u8 = 17;
+    pub const RENAME: u8 = 18;
+    pub const READLINK: u8 = 19;
+    pub const SYMLINK: u8 = 20;
+    pub const STATUS: u8 = 101;
+    pub const HANDLE: u8 = 102;
+    pub const DATA: u8 = 103;
+    pub const NAME: u8 = 104;
+    pub const ATTRS: u8 = 105;
+    pub const EXTENDED: u8 = 200;
+    pub const EXTENDED_REPLY: u8 = 201;
+}
+
+/// Status codes.
+pub mod code {
+    pub const OK: u32 = 0;
+    pub const EOF: u32 = 1;
+    pub const NO_SUCH_FILE: u32 = 2;
+    pub const PERMISSION_DENIED: u32 = 3;
+    pub const FAILURE: u32 = 4;
+    pub const BAD_MESSAGE: u32 = 5;
+    pub const OP_UNSUPPORTED: u32 = 8;
+}
+
+/// Flags of OPEN.
+pub mod open {
+    pub const READ: u32 = 0x01;
+    pub const WRITE: u32 = 0x02;
+    pub const APPEND: u32 = 0x04;
+    pub const CREATE: u32 = 0x08;
+    pub const TRUNCATE: u32 = 0x10;
+    pub const EXCLUSIVE: u32 = 0x20;
+}
+
+/// Which fields an ATTRS structure has.
+pub mod attribute {
+    pub const SIZE: u32 = 0x01;
+    pub const OWNER: u32 = 0x02;
+    pub const MODE: u32 = 0x04;
+    pub const TIMES: u32 = 0x08;
+    pub const EXTENDED: u32 = 0x8000_0000;
+}
+
+/// File type bits of `st_mode`.
+pub mod mode {
+    pub const TYPE: u32 = 0o170_000;
+    pub const FIFO: u32 = 0o010_000;
+    pub const CHARACTER: u32 = 0o020_000;
+    pub const DIRECTORY: u32 = 0o040_000;
+    pub const BLOCK: u32 = 0o060_000;
+    pub const FILE: u32 = 0o100_000;
+    pub const SYMLINK: u32 = 0o120_000;
+    pub const SOCKET: u32 = 0o140_000;
+}
