@@ -171,6 +171,18 @@ impl State {
         self.user_slots(username).map(|(_, _, count)| count.slots).sum()
     }
 
+    /// Nodes with sessions of the user that are cut and not closed yet; a look at the oldest of each node is enough
+    /// for what a pointer cut.
+    pub(crate) fn nodes_with_cuts(&self, username: &Username) -> Vec<NodeId> {
+        let oldest_is_cut = |node, epoch| {
+            self.by_age(username, node, epoch).next().is_some_and(|oldest| self.session_mark(oldest).is_some())
+        };
+        self.user_slots(username)
+            .filter(|(node, epoch, _)| oldest_is_cut(*node, *epoch))
+            .map(|(node, ..)| node)
+            .collect()
+    }
+
     /// Nodes with living sessions of the user.
     pub fn nodes_of_user(&self, username: &Username) -> Vec<NodeId> {
         self.user_slots(username).map(|(node, _, _)| node).collect()

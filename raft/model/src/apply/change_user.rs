@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cut::{self, Surplus};
 use super::{Scope, account, narrowing, root, validate};
 use crate::event::Fact;
-use crate::{CutReason, Done, Effect, LogIndex, NodeId, Refusal, Reply, Status, User, UserSpec, Username};
+use crate::{CutReason, Done, Effect, LogIndex, NodeId, Refusal, Reply, User, UserSpec, Username};
 
 /// The user's row, if it is as the caller expects.
 pub(super) fn expect(scope: &Scope<'_>, username: &Username, expected: Option<LogIndex>) -> Result<Arc<User>, Refusal> {
@@ -68,11 +68,9 @@ fn cut_all(scope: &mut Scope<'_>, after: &mut User, reason: CutReason) -> BTreeS
     scope.state.nodes_of_user(&after.username).into_iter().collect()
 }
 
-/// Of a disabled user every node with a session is named, whichever command cut it: the caller wants to know that they are gone.
+/// Nodes with sessions that an earlier command cut are named too: a caller that repeats itself wants to know that they are gone.
 fn answer(scope: &Scope<'_>, user: &User, mut nodes: BTreeSet<NodeId>) -> Done {
-    if user.status == Status::Disabled {
-        nodes.extend(scope.state.nodes_of_user(&user.username));
-    }
+    nodes.extend(scope.state.nodes_with_cuts(&user.username));
     if nodes.is_empty() {
         return Done::Revision(user.revision);
     }

@@ -1,8 +1,15 @@
 //! Tests of the replicated model through its public face.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bounds;
+mod golden;
+mod history;
+mod once;
 mod random_run;
 mod reference;
+mod registration;
 mod sessions;
+mod settings;
 mod snapshots;
+mod users;
 mod world;

@@ -152,7 +152,32 @@ impl Driver {
         self.look();
     }
 
+    /// What nodes do for ledgers when an epoch is over: without it the holders of thousands of dead epochs would gather.
+    fn settle_and_fence_dead_epochs(&mut self) {
+        let mut commands = Vec::new();
+        for account in self.state.accounts() {
+            let dead = account.holders.iter().filter(|((node, epoch), _)| !self.state.epoch_alive(*node, *epoch));
+            for (&(node, epoch), holder) in dead {
+                let (account, since) = (account.id, holder.since);
+                let (total, credits) = (Amount::ZERO, Vec::new());
+                let settle = SettleDead { account, node, epoch, since, total, credits, mark: false };
+                commands.push(AccountCommand::SettleDead(settle));
+                commands.push(AccountCommand::Fenced(Fenced { account, node, epoch }));
+            }
+        }
+        let envelope =
+            |command| Envelope { id: CommandId::Unnumbered, actor: "node".into(), command: Command::Account(command) };
+        let entry = self.entry(commands.into_iter().map(envelope).collect());
+        let applied = self.apply(&entry);
+        if let Some(refusal) = applied.replies.iter().find(|reply| reply.is_err()) {
+            self.fail(&format!("the ledger of a dead epoch: {refusal:?}"));
+        }
+    }
+
     fn look(&mut self) {
+        if self.index.is_multiple_of(16) {
+            self.settle_and_fence_dead_epochs();
+        }
         if self.index.is_multiple_of(8) {
             self.compare();
         }

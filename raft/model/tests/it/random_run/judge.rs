@@ -204,26 +204,21 @@ impl Driver {
         if concerns_logins(&before, &after) {
             user.login_state = login_state;
         }
-        let must_confirm = self.consequence(username, &before, &after, reply);
-        self.names(sent, reply, username, &must_confirm);
+        let must_confirm = self.consequence(username, &before, &after);
+        let recalls = (before.quota_size, before.quota_files) != (after.quota_size, after.quota_files)
+            || before.home != after.home;
+        self.names(sent, reply, username, &must_confirm, recalls);
     }
 
-    fn consequence(
-        &mut self,
-        username: &Username,
-        before: &UserSpec,
-        after: &UserSpec,
-        reply: &Reply,
-    ) -> BTreeSet<NodeId> {
-        let has_sessions = self.reference.slots_of(username) > 0;
-        let (entry, revoked) = (self.index, matches!(reply, Ok(Done::Revoked { .. })));
+    fn consequence(&mut self, username: &Username, before: &UserSpec, after: &UserSpec) -> BTreeSet<NodeId> {
+        let entry = self.index;
         let lowered = after.max_sessions != 0 && (before.max_sessions == 0 || after.max_sessions < before.max_sessions);
         match takes_away(before, after, self.wall) {
             CutAll::Must => {
                 self.note("cut all");
                 self.reference.cut_all(username, entry)
             }
-            CutAll::May if revoked || !has_sessions => {
+            CutAll::May if self.state.user_sessions(username).all(|s| self.state.session_cut(s).is_some()) => {
                 self.reference.cut_all(username, entry);
                 BTreeSet::new()
             }
@@ -238,14 +233,14 @@ impl Driver {
         }
     }
 
-    /// The reply names the nodes that must confirm, and none that has no session of the user.
-    fn names(&self, sent: &Sent, reply: &Reply, username: &Username, must_confirm: &BTreeSet<NodeId>) {
+    /// The reply names the nodes that must confirm, and none that has no session of the user, or of the account in a recall.
+    fn names(&self, sent: &Sent, reply: &Reply, username: &Username, must_confirm: &BTreeSet<NodeId>, recalls: bool) {
         let named: BTreeSet<NodeId> = match reply {
             Ok(Done::Revoked { nodes, .. }) => nodes.iter().copied().collect(),
             _ => BTreeSet::new(),
         };
-        let holding: BTreeSet<NodeId> =
-            self.reference.sessions.iter().filter(|(_, s)| s.username == *username).map(|(id, _)| id.node).collect();
+        let concerned = self.reference.sessions.iter().filter(|(_, s)| recalls || s.username == *username);
+        let holding: BTreeSet<NodeId> = concerned.map(|(id, _)| id.node).collect();
         let right = must_confirm.is_subset(&named) && named.is_subset(&holding);
         self.expect(right, sent, reply, &format!("{must_confirm:?} must confirm, {holding:?} have sessions"));
     }
@@ -257,7 +252,7 @@ impl Driver {
         self.expect(reply.is_ok(), sent, reply, "a user goes");
         let must_confirm = self.reference.cut_all(username, self.index);
         self.reference.users.remove(username);
-        self.names(sent, reply, username, &must_confirm);
+        self.names(sent, reply, username, &must_confirm, false);
     }
 
     fn judge_registration(&mut self, sent: &Sent, reply: &Reply, command: &RegisterNode) {

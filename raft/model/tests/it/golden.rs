@@ -1,0 +1,126 @@
+//! The bytes of entries as they stand in logs: a change of format is noticed here, and needs a version and a `migrate`.
+//!
+//! `FLOTILLA_WRITE_GOLDEN=1` writes the file anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use flotilla_model::command::*;
+use flotilla_model::*;
+
+use crate::world::*;
+
+fn samples() -> Vec<(&'static str, Command)> {
+    let session = SessionId { node: NodeId(1), epoch: Epoch(5), number: 7 };
+    let patch = UserPatch { max_sessions: Some(2), password_hash: Some(None), ..UserPatch::default() };
+    let renewals = vec![(NodeId(1), Epoch(5), 3), (NodeId(2), Epoch(6), 1)];
+    let username = || name("demo");
+    let text = |text: &str| text.to_owned();
+    vec![
+        ("init_cluster", Command::InitCluster(InitCluster { cluster_id: text("c") })),
+        ("put_node", Command::PutNode(put_node(1))),
+        (
+            "register_node",
+            Command::RegisterNode(RegisterNode { node: NodeId(1), start: 2, replaces: Epoch(3), version: text("v") }),
+        ),
+        ("renew", Command::Renew(Renew { term: 4, leader_clock_ms: 5, renewals })),
+        ("expire", Command::Expire(Expire { node: NodeId(1), epoch: Epoch(5), last_renewal: 3 })),
+        ("create_user", Command::CreateUser(CreateUser { username: username(), spec: spec("demo") })),
+        ("update_user", Command::UpdateUser(UpdateUser { username: username(), expected_revision: Some(9), patch })),
+        (
+            "replace_user",
+            Command::ReplaceUser(ReplaceUser {
+                username: username(),
+                expected_revision: None,
+                spec: spec("demo"),
+                keep_password: true,
+            }),
+        ),
+        ("delete_user", Command::DeleteUser(DeleteUser { username: username(), expected_revision: None })),
+        (
+            "open_session",
+            Command::OpenSession(OpenSession {
+                username: username(),
+                incarnation: 8,
+                credential_revision: 9,
+                remote: text("192.0.2.1:1"),
+                protocol: text("SFTP"),
+                method: text("password"),
+            }),
+        ),
+        ("add_slot", Command::AddSlot(AddSlot { session })),
+        ("close_session", close_command(session)),
+        ("kill_session", Command::KillSession(KillSession { session })),
+        (
+            "put_secret",
+            Command::PutSecret(PutSecret { name: text("s"), expected_revision: Some(0), sealed: vec![1, 2] }),
+        ),
+        (
+            "put_token",
+            Command::PutToken(PutToken {
+                name: text("t"),
+                hash: [9; 32],
+                permissions: vec![text("*")],
+                expires_at: 1,
+                replace: false,
+            }),
+        ),
+        ("delete_token", Command::DeleteToken(DeleteToken { name: text("t") })),
+        (
+            "adopt_storage",
+            Command::AdoptStorage(AdoptStorage { name: storage(), storage_id: text("i"), node: NodeId(1) }),
+        ),
+        ("marker_written", Command::MarkerWritten(MarkerWritten { name: storage(), storage_id: text("i") })),
+        ("account", Command::Account(AccountCommand::WantScan { account: AccountId(4) })),
+    ]
+}
+
+fn entry(command: Command) -> Entry {
+    let id = match &command {
+        Command::OpenSession(_) => {
+            CommandId::Node { node: NodeId(1), epoch: Epoch(5), number: 300, answered_below: 299 }
+        }
+        Command::CreateUser(_) => CommandId::Request(RequestId(1 << 100)),
+        _ => CommandId::Unnumbered,
+    };
+    let commands = vec![Envelope { id, actor: "golden".into(), command }];
+    Entry { time: LogTime(1_000), wall: WallTime(1_700_000_000_000), commands }
+}
+
+#[test]
+fn encoded_entries_are_those_of_the_first_version() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/entries_v1.txt");
+    let mut now = String::new();
+    for (verb, command) in samples() {
+        let bytes = entry(command).encode();
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        });
+        writeln!(now, "{verb} {hex}").unwrap();
+    }
+    if std::env::var_os("FLOTILLA_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    for (was, is) in golden.lines().zip(now.lines()) {
+        assert_eq!(was, is, "the bytes of stored entries have changed");
+    }
+    assert_eq!(golden.lines().count(), now.lines().count());
+}
+
+#[test]
+fn every_sample_is_read_back_as_it_was() {
+    for (_, command) in samples() {
+        let entry = entry(command);
+        assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+    }
+}
+
+#[test]
+fn entries_of_a_newer_version_or_damaged_are_refused() {
+    let error = Entry::decode(&[2, 0, 0]).unwrap_err();
+    assert!(error.to_string().contains("newer program"), "{error}");
+    assert!(Entry::decode(&[]).is_err());
+    assert!(Entry::decode(&[1, 0xff]).is_err());
+}
