@@ -1,0 +1,120 @@
+//! `/users`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use flotilla_model::Username;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::json::{UserBody, user as shown};
+use super::reply::{answer, changed, parse, with_revision};
+use super::{Failed, Marks};
+use crate::error::{ApiError, Code};
+use crate::service::{Caller, Service};
+
+#[derive(Deserialize)]
+#[serde(default)]
+pub(super) struct Page {
+    offset: usize,
+    limit: usize,
+    order: String,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page { offset: 0, limit: 100, order: "ASC".into() }
+    }
+}
+
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    Query(page): Query<Page>,
+) -> Result<Response, Failed> {
+    let descending = match page.order.as_str() {
+        "ASC" => false,
+        "DESC" => true,
+        other => return Err(ApiError::invalid(format!("order={other}: ASC or DESC")).into()),
+    };
+    let (state, users) = service.list_users(&caller, page.offset, page.limit, descending, marks.stale).await?;
+    let rows: Vec<Value> =
+        users.iter().map(|user| shown(&service, user, state.account(user.account).map(Arc::as_ref))).collect();
+    Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(rows)))
+}
+
+pub(super) async fn get(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    Path(username): Path<String>,
+) -> Result<Response, Failed> {
+    let (state, user) = service.user(&caller, &username, marks.stale).await?;
+    let body = shown(&service, &user, state.account(user.account).map(Arc::as_ref));
+    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), body), user.revision))
+}
+
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Failed> {
+    let body: UserBody = parse(&whole(body)?)?;
+    let username = Username::parse(&body.username).map_err(ApiError::from)?;
+    caller.may("add_users")?;
+    let spec = body.into_spec(&service).await?;
+    let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
+    let state = service.state(true).await?;
+    let user = state.user(&username).ok_or_else(|| ApiError::not_found(format!("user {username} was deleted meanwhile")))?;
+    let body = shown(&service, user, state.account(user.account).map(Arc::as_ref));
+    let mut response = with_revision(changed(StatusCode::CREATED, &created, body), user.revision);
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/users/{username}")) {
+        response.headers_mut().insert("location", location);
+    }
+    Ok(response)
+}
+
+pub(super) async fn replace(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    Path(username): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Failed> {
+    let username = Username::parse(&username).map_err(ApiError::from)?;
+    let mut body: UserBody = parse(&whole(body)?)?;
+    caller.may("edit_users")?;
+    if body.username.is_empty() {
+        body.username = username.to_string();
+    }
+    if body.username != username.as_str() {
+        return Err(ApiError::invalid("username: a user cannot be renamed").into());
+    }
+    let spec = body.into_spec(&service).await?;
+    let done = service.replace_user(&caller, marks.request_id, username, marks.expected_revision, spec).await?;
+    Ok(changed(StatusCode::OK, &done, json!({"message": "User updated"})))
+}
+
+pub(super) async fn delete(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    Path(username): Path<String>,
+) -> Result<Response, Failed> {
+    let username = Username::parse(&username).map_err(ApiError::from)?;
+    let done = service.delete_user(&caller, marks.request_id, username, marks.expected_revision).await?;
+    Ok(changed(StatusCode::OK, &done, json!({"message": "User deleted"})))
+}
+
+fn whole(body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::TooLarge, "body: at most 1 MiB"),
+        _ => ApiError::invalid(format!("body: {error}")),
+    })
+}
