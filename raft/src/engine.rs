@@ -21,7 +21,7 @@ pub fn config(config: &Config) -> Result<Arc<openraft::Config>, String> {
         snapshot_policy: SnapshotPolicy::Never,
         snapshot_max_chunk_size: 1 << 20,
         max_in_snapshot_log_to_keep: config.keep_entries,
-        purge_batch_size: 256,
+        purge_batch_size: config.keep_entries.clamp(1, 256),
         api_batch_linger_ms: 0,
         broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),

@@ -77,6 +77,11 @@ impl Handle {
         timeout(within, lease.wait_for(alive)).await.ok()?.ok()?.clone()
     }
 
+    /// The last peer's refusal of this node at hello, for instance because its store was set back.
+    pub fn peer_refusal(&self) -> watch::Receiver<Option<String>> {
+        self.peers.us().refused.subscribe()
+    }
+
     /// Writes a snapshot now; returns when it was asked for, not when it is written.
     pub async fn write_snapshot(&self) -> bool {
         self.raft.trigger().snapshot().await.is_ok()

@@ -56,8 +56,12 @@ impl Machine {
     fn apply_one(&mut self, entry: RaftEntry, batch: &mut Batch) -> io::Result<Replies> {
         self.last_applied = Some(entry.log_id);
         let replies = match entry.payload {
-            EntryPayload::Blank => Vec::new(),
+            EntryPayload::Blank => {
+                self.state.skip(entry.log_id.index);
+                Vec::new()
+            }
             EntryPayload::Membership(membership) => {
+                self.state.skip(entry.log_id.index);
                 self.membership = Membership::new(Some(entry.log_id), membership);
                 Vec::new()
             }

@@ -10,7 +10,7 @@ use flotilla_model::NodeId;
 use openraft::async_runtime::WatchReceiver;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -59,7 +59,6 @@ pub struct RaftNode {
     engine: Option<Runtime>,
     /// `Some` until it is stopped. Renewals and the leader's duty.
     leases: Option<Runtime>,
-    _folder: Arc<Folder>,
 }
 
 impl RaftNode {
@@ -84,7 +83,6 @@ impl RaftNode {
                     stop: parts.stop,
                     engine: Some(engine),
                     leases: Some(leases),
-                    _folder: parts.folder,
                 };
                 Ok((node, handle))
             }
@@ -145,7 +143,6 @@ struct Parts {
     handle: Handle,
     peer_address: SocketAddr,
     stop: CancellationToken,
-    folder: Arc<Folder>,
 }
 
 async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Handle) -> Result<Parts, StartError> {
@@ -157,15 +154,16 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     let tls = Tls::new(&config.cluster_id, &config.ca_pem, &config.certificate_pem, &config.key_pem)
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let folder = Arc::new(Folder::open(&config.data_dir, &config.cluster_id, config.node)?);
-    let log = LogStore::open_sled(&folder.log_dir()).map_err(StartError::Store)?;
+    let log = LogStore::open_sled(&folder.log_dir(), Arc::clone(&folder)).map_err(StartError::Store)?;
     let shared = Shared::new(config.node, folder.start().counter, Arc::clone(&config.clock));
     let machine = Machine::open(&folder.snapshot_dir(), Arc::clone(&shared)).map_err(StartError::Store)?;
     let us = Arc::new(Introduction {
         cluster_id: config.cluster_id.clone(),
         node: config.node,
         start: folder.start().clone(),
-        log: log.clone(),
+        log: log.shown(),
         memory: Arc::new(PeerMemory::open(&folder.peers_file())?),
+        refused: watch::Sender::new(None),
     });
     let addresses = config.peers.iter().map(|(node, address)| (*node, address.peer.clone())).collect();
     let runtime = tokio::runtime::Handle::current();
@@ -206,7 +204,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     }
     let reads = Reads::spawn(raft.clone(), Arc::clone(&shared), Arc::clone(&peers), config.timing.read_round);
     let handle = Handle { shared, raft, proposer, reads, peers, runtime };
-    Ok(Parts { handle, peer_address, stop, folder })
+    Ok(Parts { handle, peer_address, stop })
 }
 
 /// Copies who leads from the engine's metrics into our own watch.

@@ -6,4 +6,4 @@ mod log;
 pub mod sled_backend;
 mod tail;
 
-pub use log::LogStore;
+pub use log::{LogStore, Shown};

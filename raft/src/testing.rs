@@ -4,4 +4,9 @@ pub use crate::machine::Machine;
 pub use crate::pki::Identity;
 pub use crate::shared::Shared;
 pub use crate::store::LogStore;
-pub use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+pub use crate::types::{LogId, Payload, RaftEntry, TypeConfig, Vote};
+
+/// The settings that the running engine uses.
+pub fn engine_config(handle: &crate::Handle) -> std::sync::Arc<openraft::Config> {
+    std::sync::Arc::clone(handle.raft.config())
+}

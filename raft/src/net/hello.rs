@@ -10,11 +10,12 @@ use std::time::Duration;
 use flotilla_model::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::memory::PeerMemory;
 use crate::folder::Start;
-use crate::store::LogStore;
+use crate::store::Shown;
 
 /// Versions of the calls that this program speaks.
 const RPC_VERSION: u32 = 1;
@@ -44,21 +45,24 @@ pub struct Introduction {
     pub cluster_id: String,
     pub node: NodeId,
     pub start: Start,
-    pub log: LogStore,
+    pub log: Shown,
     pub memory: Arc<PeerMemory>,
+    /// The last peer that refused this node, and why. For people and `/readyz`.
+    pub refused: watch::Sender<Option<String>>,
 }
 
 impl Introduction {
-    fn hello(&self) -> Hello {
-        let (vote_term, last_index) = self.log.shown();
-        Hello {
+    fn hello(&self) -> io::Result<Hello> {
+        let closed = || io::Error::other("this node's store is closed");
+        let (vote_term, last_index) = self.log.now().ok_or_else(closed)?;
+        Ok(Hello {
             rpc_version: RPC_VERSION,
             cluster_id: self.cluster_id.clone(),
             node: self.node,
             start: self.start.clone(),
             vote_term,
             last_index,
-        }
+        })
     }
 
     /// Exchanges hellos and answers with the peer that TLS has authenticated as `peer`. Both sides run the same steps.
@@ -70,7 +74,7 @@ impl Introduction {
     }
 
     async fn steps<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, peer: NodeId) -> io::Result<()> {
-        send(stream, &self.hello()).await?;
+        send(stream, &self.hello()?).await?;
         let theirs: Hello = receive(stream).await?;
         let judged = self.judge(&theirs, peer);
         let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |()| Answer::Welcome);
@@ -85,7 +89,9 @@ impl Introduction {
             Answer::Welcome => Ok(()),
             Answer::Refused(why) => {
                 tracing::error!(event = "refused_by_peer", peer = peer.0, why, "a peer refuses this node");
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("node {peer} refuses this node: {why}")))
+                let why = format!("node {peer} refuses this node: {why}");
+                self.refused.send_replace(Some(why.clone()));
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
             }
         }
     }

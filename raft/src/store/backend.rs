@@ -50,6 +50,6 @@ pub trait LogBackend: Send + 'static {
 
 /// The reading side.
 pub trait LogReads: Send + Sync + 'static {
-    /// Encoded entries of the range, checked, without a gap, up to the first that is missing or about `max_bytes`.
+    /// Encoded entries of the range, checked, without a gap, from the first that is there, up to about `max_bytes`.
     fn entries(&self, range: RangeInclusive<u64>, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>>;
 }

@@ -27,9 +27,13 @@ pub struct IoThread {
 }
 
 impl IoThread {
-    pub fn spawn(backend: impl LogBackend) -> io::Result<Self> {
+    /// `guard` is dropped when the back end is closed: what it locks stays locked until then.
+    pub fn spawn(backend: impl LogBackend, guard: impl Send + 'static) -> io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("flotilla-log".to_owned()).spawn(move || run(backend, &requests))?;
+        std::thread::Builder::new().name("flotilla-log".to_owned()).spawn(move || {
+            run(backend, &requests);
+            drop(guard);
+        })?;
         Ok(IoThread { queue })
     }
 

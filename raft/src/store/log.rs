@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use openraft::alias::LogIdOf;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -42,7 +42,8 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    pub fn open_sled(dir: &Path) -> io::Result<Self> {
+    /// Opens the store; `guard` (the folder's lock) is kept until its writer has closed it.
+    pub fn open_sled(dir: &Path, guard: impl Send + 'static) -> io::Result<Self> {
         let (writer, reader, recovered) = sled_backend::open(dir)?;
         let last = match recovered.present {
             Some((_, last)) => Some(read_one(&reader, last)?.log_id),
@@ -55,14 +56,13 @@ impl LogStore {
             last,
             tail: Tail::default(),
         };
-        let io = IoThread::spawn(writer)?;
+        let io = IoThread::spawn(writer, guard)?;
         Ok(LogStore { inner: Arc::new(Inner { io, reads: Box::new(reader), known: Mutex::new(known) }) })
     }
 
-    /// What this node can show its peers at hello: its vote's term and its last entry.
-    pub fn shown(&self) -> (u64, u64) {
-        let known = self.known();
-        (known.vote.as_ref().map_or(0, |vote| vote.leader_id.term), known.last.map_or(0, |id| id.index))
+    /// A view for hellos that does not keep the store open.
+    pub fn shown(&self) -> Shown {
+        Shown(Arc::downgrade(&self.inner))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -80,7 +80,7 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<RaftEntry>> {
-        let (tail_first, to) = {
+        let (tail_first, from, to) = {
             let known = self.known();
             let Some(last) = known.last else { return Ok(Vec::new()) };
             let first = known.purged.map_or(0, |id| id.index + 1);
@@ -91,17 +91,30 @@ impl LogStore {
             if known.tail.first().is_some_and(|tail| tail <= from) {
                 return Ok(known.tail.range(from, to, max_bytes));
             }
-            (known.tail.first(), to)
+            (known.tail.first(), from, to)
         };
         let disk_end = tail_first.map_or(to, |tail| tail.min(to));
         let stored = self.inner.reads.entries(from..=disk_end - 1, max_bytes)?;
         let mut entries = stored.iter().map(|(_, bytes)| decode(bytes)).collect::<io::Result<Vec<_>>>()?;
         let bytes: usize = stored.iter().map(|(_, bytes)| bytes.len()).sum();
-        let next = entries.last().map_or(from, |entry| entry.log_id.index + 1);
+        // The log need not begin where the range does.
+        let next = entries.last().map_or(disk_end, |entry| entry.log_id.index + 1);
         if next == disk_end && disk_end < to && bytes < max_bytes {
             entries.extend(self.known().tail.range(next, to, max_bytes - bytes));
         }
         Ok(entries)
+    }
+}
+
+/// What this node can show its peers.
+pub struct Shown(Weak<Inner>);
+
+impl Shown {
+    /// The term of the vote and the index of the last entry; `None` when the store is closed.
+    pub fn now(&self) -> Option<(u64, u64)> {
+        let inner = self.0.upgrade()?;
+        let known = inner.known.lock().expect("no panic while the log's bookkeeping is locked");
+        Some((known.vote.as_ref().map_or(0, |vote| vote.leader_id.term), known.last.map_or(0, |id| id.index)))
     }
 }
 
@@ -206,7 +219,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut known = self.known();
             known.tail.truncate_after(index);
-            known.last = last_log_id.max(known.purged);
+            if known.last.is_some_and(|last| index.is_none_or(|index| last.index > index)) {
+                known.last = last_log_id.max(known.purged);
+            }
         }
         self.write(Op::TruncateAfter(index)).await?;
         // An append that was still being written when this was called may have noted more as written.

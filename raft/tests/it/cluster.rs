@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use flotilla_cluster::{Agent, Changed, Cluster, ProbeAnswer};
 use flotilla_model::command::PutToken;
 use flotilla_model::{Command, CommandId, NodeId, SessionId, State};
-use flotilla_raft::{Config, Handle, PeerAddress, RaftNode, pki};
+use flotilla_raft::{Config, FolderError, Handle, PeerAddress, RaftNode, StartError, pki};
 
 pub const LONG: Duration = Duration::from_secs(30);
 
@@ -61,8 +61,18 @@ impl Testbed {
             Some(listener) => listener,
             None => self.bind_again(node).await,
         };
-        let (raft, handle) = RaftNode::start_on(self.config(node), listener).await.expect("the node starts");
-        Running { raft: Some(raft), handle }
+        let listener = Arc::new(listener);
+        // A node that was dropped closes its store when its threads have ended.
+        for _ in 0..200 {
+            let listener = listener.try_clone().expect("a second descriptor");
+            match RaftNode::start_on(self.config(node), listener).await {
+                Ok((raft, handle)) => return Running { raft: Some(raft), handle },
+                Err(StartError::Folder(FolderError::Locked(_))) => {}
+                Err(error) => panic!("node {node} does not start: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the folder of node {node} stays locked");
     }
 
     /// The sockets of a node that was dropped close when its threads have ended.
@@ -75,6 +85,18 @@ impl Testbed {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the port of node {node} stays in use");
+    }
+
+    /// Why a node does not start, once its folder is free.
+    pub async fn start_error(&self, node: u64) -> String {
+        loop {
+            let listener = self.bind_again(node).await;
+            match RaftNode::start_on(self.config(node), listener).await {
+                Err(StartError::Folder(FolderError::Locked(_))) => tokio::task::yield_now().await,
+                Err(error) => return error.to_string(),
+                Ok(_) => panic!("node {node} starts"),
+            }
+        }
     }
 
     pub async fn start_all(&self) -> Vec<Running> {
@@ -92,6 +114,10 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn alive(&self) -> bool {
+        self.raft.is_some()
+    }
+
     /// Ends the node as if its process had been killed.
     pub fn kill(&mut self) {
         drop(self.raft.take());
@@ -104,8 +130,11 @@ impl Running {
     }
 }
 
-/// The node's position in `nodes` that leads, as all living ones say.
+/// The position in `nodes` of the one that leads, as all living ones say, once the cluster takes commands.
 pub async fn leader(nodes: &[Running]) -> usize {
+    for node in nodes.iter().filter(|node| node.alive()) {
+        node.handle.wait_for_lease(LONG).await.expect("a lease");
+    }
     for _ in 0..300 {
         let alive: Vec<&Running> = nodes.iter().filter(|node| node.raft.is_some()).collect();
         let first = alive[0].handle.status().leader;

@@ -1,0 +1,79 @@
+//! Snapshots: a follower that was away catches up by one, a restart goes on from one.
+
+use std::sync::Arc;
+
+use flotilla_cluster::Cluster;
+use flotilla_raft::Config;
+
+use crate::cluster::{LONG, Recorder, Running, Testbed, leader, put_token, request};
+
+fn often(config: &mut Config) {
+    config.snapshot_entries = 50;
+    config.keep_entries = 10;
+}
+
+/// Each in an entry of its own.
+async fn put_tokens(node: &Running, from: usize, to: usize) {
+    for number in from..to {
+        let name = format!("token-{number}");
+        node.handle.submit(request(), "test", put_token(&name), LONG).await.expect("an answer").reply.expect("taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_was_away_for_long_catches_up_by_snapshot_and_reconciles_everything() {
+    let bed = Testbed::tuned(3, often);
+    let mut nodes = bed.start_all().await;
+    let first = leader(&nodes).await;
+    nodes[first].handle.wait_for_lease(LONG).await.expect("a lease");
+    let away = (first + 1) % 3;
+    nodes[away].handle.barrier(LONG).await.expect("it takes part");
+    let left_at = nodes[away].handle.state().applied_index();
+    nodes[away].kill();
+    put_tokens(&nodes[first], 0, 200).await;
+    nodes[away] = bed.start(away as u64 + 1).await;
+    let recorder = Arc::new(Recorder::default());
+    nodes[away].handle.set_agent(Arc::clone(&recorder) as _);
+    nodes[away].handle.barrier(LONG).await.expect("it takes part again");
+    assert_eq!(nodes[away].handle.state().tokens().count(), 200);
+    let everything = recorder.everything.lock().expect("no panic").clone();
+    assert!(everything.last().is_some_and(|index| *index > left_at + 100), "by snapshot: {everything:?}");
+    put_tokens(&nodes[away], 200, 210).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_restarts_from_its_snapshot_and_the_log_behind_it() {
+    let bed = Testbed::tuned(1, often);
+    let node = bed.start(1).await;
+    node.handle.wait_for_lease(LONG).await.expect("a lease");
+    put_tokens(&node, 0, 120).await;
+    let (index, hash) = (node.handle.state().applied_index(), node.handle.state().hash());
+    node.shutdown().await;
+    let found = std::fs::read_dir(bed.dir.path().join("node1/snapshots")).expect("the folder");
+    let whole = found.filter(|found| found.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "fls")));
+    assert_eq!(whole.count(), 1, "one snapshot is kept");
+    let node = bed.start(1).await;
+    node.handle.barrier(LONG).await.expect("a read");
+    assert_eq!(node.handle.state().tokens().count(), 120);
+    assert!(node.handle.state().applied_index() > index);
+    assert_ne!(node.handle.state().hash(), [0; 32], "{hash:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_snapshot_keeps_the_node_from_starting() {
+    let bed = Testbed::tuned(1, often);
+    let node = bed.start(1).await;
+    node.handle.wait_for_lease(LONG).await.expect("a lease");
+    put_tokens(&node, 0, 120).await;
+    node.shutdown().await;
+    let dir = bed.dir.path().join("node1/snapshots");
+    for found in std::fs::read_dir(dir).expect("the folder") {
+        let path = found.expect("an entry of the folder").path();
+        let mut bytes = std::fs::read(&path).expect("the snapshot");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("the damage");
+    }
+    let why = bed.start_error(1).await;
+    assert!(why.contains("damaged"), "{why}");
+}
