@@ -3,13 +3,19 @@
 mod answers_bounded;
 mod epochs_belong_to_nodes;
 mod events_dense_and_chained;
+mod grants_within_limit;
+mod holders_count_sessions;
 mod indices_agree;
+mod limited_users_counted;
 mod sessions_within_limit;
 
 pub use answers_bounded::answers_bounded;
 pub use epochs_belong_to_nodes::epochs_belong_to_nodes;
 pub use events_dense_and_chained::events_dense_and_chained;
+pub use grants_within_limit::grants_within_limit;
+pub use holders_count_sessions::holders_count_sessions;
 pub use indices_agree::indices_agree;
+pub use limited_users_counted::limited_users_counted;
 pub use sessions_within_limit::sessions_within_limit;
 
 use crate::State;
@@ -33,5 +39,7 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
     events_dense_and_chained(state)?;
     indices_agree(state)?;
     answers_bounded(state)?;
+    holders_count_sessions(state)?;
+    limited_users_counted(state)?;
     epochs_belong_to_nodes(state)
 }

@@ -83,6 +83,10 @@ async fn one_session(fleet: &Fleet, node: &Arc<FleetNode>, size: u64) -> Result<
 
 /// Runs one case under many schedules, each in virtual time.
 fn always(expected: usize, nodes: u64, quota: (u64, u64), uploads: &[(usize, u64)]) {
+    at_least_and_most(expected, expected, nodes, quota, uploads);
+}
+
+fn at_least_and_most(least: usize, most: usize, nodes: u64, quota: (u64, u64), uploads: &[(usize, u64)]) {
     for seed in 1..=seeds() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let succeeded = runtime.block_on(async {
@@ -90,7 +94,7 @@ fn always(expected: usize, nodes: u64, quota: (u64, u64), uploads: &[(usize, u64
                 .await
                 .unwrap_or_else(|_| panic!("seed {seed}: stuck"))
         });
-        assert_eq!(succeeded, expected, "seed {seed}");
+        assert!((least..=most).contains(&succeeded), "seed {seed}: {succeeded} succeeded");
     }
 }
 
@@ -140,4 +144,23 @@ fn of_three_uploads_of_which_any_two_fit_two_succeed() {
 #[test]
 fn what_fits_to_the_last_byte_is_never_refused() {
     always(3, 3, (10 * MIB, 3), &[(0, 4 * MIB), (1, 3 * MIB), (2, 3 * MIB)]);
+}
+
+/// The cases of `models/shortage_cases*.py`, a unit being a mebibyte.
+#[test]
+fn the_cases_of_the_protocols_own_search_have_the_numbers_it_found() {
+    let mib = |uploads: &[(usize, u64)]| -> Vec<(usize, u64)> {
+        uploads.iter().map(|(node, size)| (*node, size * MIB)).collect()
+    };
+    always(1, 2, (5 * MIB, 0), &mib(&[(0, 3), (1, 3)]));
+    always(1, 2, (4 * MIB, 0), &mib(&[(0, 3), (1, 3)]));
+    always(1, 2, (10 * MIB, 0), &mib(&[(0, 9), (1, 6)]));
+    always(1, 2, (10 * MIB, 0), &mib(&[(1, 9), (0, 6)]));
+    always(2, 3, (5 * MIB, 0), &mib(&[(0, 2), (1, 2), (2, 2)]));
+    always(2, 2, (5 * MIB, 0), &mib(&[(0, 2), (0, 2), (1, 2)]));
+    always(2, 2, (6 * MIB, 0), &mib(&[(0, 3), (1, 3), (1, 3)]));
+    always(2, 2, (6 * MIB, 0), &mib(&[(0, 3), (1, 3), (1, 2)]));
+    always(2, 2, (10 * MIB, 0), &mib(&[(0, 5), (1, 5), (0, 5), (1, 5), (0, 5)]));
+    always(2, 2, (2 * MIB, 0), &mib(&[(0, 1), (1, 1), (0, 1), (1, 1), (0, 1)]));
+    at_least_and_most(1, 2, 2, (5 * MIB, 0), &mib(&[(0, 4), (1, 2), (1, 2)]));
 }

@@ -1,7 +1,9 @@
 //! Tests of the replicated model through its public face.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod accounts;
 mod bounds;
+mod escrow;
 mod golden;
 mod history;
 mod once;

@@ -93,6 +93,13 @@ fn limits_changed(sheet: &mut Sheet<'_>, was: Option<Limits>, is: Option<Limits>
     if !had_limit && sheet.row.is_limited() {
         sheet.row.limited_since = sheet.index;
     }
+    if had_limit && !sheet.row.is_limited() {
+        // From here on nodes write without grants; if one dies, what it had not reported is unknown.
+        let living: Vec<_> = sheet.row.holders.keys().filter(|key| sheet.alive(key.0, key.1)).copied().collect();
+        for key in living {
+            sheet.row.holders.entry(key).and_modify(|holder| holder.unlimited = true);
+        }
+    }
     let lowered = match (was, is) {
         (_, None) => false,
         (None, Some(is)) => !is.is_none(),
