@@ -28,10 +28,13 @@ pub async fn serve_stream(
     writer: impl AsyncWrite + Unpin,
 ) -> io::Result<CloseReason> {
     let out = Arc::new(StreamOut::default());
+    let limit = config.finish_limit;
     let mut engine = Engine::new(files, config, out.clone());
     let result = tokio::select! {
         result = feed_all(&mut engine, &out, reader) => result,
         result = out.write_all(writer) => result,
+        // A client that does not read cannot keep a session that is over.
+        reason = async { let reason = out.closed().await; tokio::time::sleep(limit).await; reason } => Ok(reason),
     };
     out.end(CloseReason::Gone);
     engine.finish().await;
@@ -44,7 +47,7 @@ async fn feed_all(engine: &mut Engine, out: &StreamOut, mut reader: impl AsyncRe
         let length = tokio::select! {
             length = reader.read(&mut buffer) => length?,
             // The writer ends with the reason once what is queued is written.
-            () = out.closed() => std::future::pending().await,
+            _ = out.closed() => std::future::pending().await,
         };
         if length == 0 {
             return Ok(CloseReason::Gone);
@@ -99,8 +102,8 @@ impl StreamOut {
         }
     }
 
-    async fn closed(&self) {
-        self.wait_for(|queue| queue.end.is_some().then_some(())).await;
+    async fn closed(&self) -> CloseReason {
+        self.wait_for(|queue| queue.end.clone()).await
     }
 
     async fn write_all(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<CloseReason> {

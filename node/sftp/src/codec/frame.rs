@@ -42,13 +42,12 @@ pub struct Assembler {
 impl Assembler {
     /// Takes the next packet off the front of `input`, or keeps what there is of it.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, FrameTooLong> {
-        if self.partial.is_empty() {
-            if let Some(length) = length_of(input)? {
-                if let Some(packet) = input[4..].get(..length) {
-                    *input = &input[4 + length..];
-                    return Ok(Some(Frame::Whole(packet)));
-                }
-            }
+        if self.partial.is_empty()
+            && let Some(length) = length_of(input)?
+            && let Some(packet) = input[4..].get(..length)
+        {
+            *input = &input[4 + length..];
+            return Ok(Some(Frame::Whole(packet)));
         }
         self.join(input)
     }

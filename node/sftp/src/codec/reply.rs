@@ -93,6 +93,10 @@ pub fn begin_data(id: u32, capacity: usize) -> Vec<u8> {
 }
 
 pub fn finish_data(mut out: Vec<u8>) -> Bytes {
+    // A short read at the end of a file must not hold the room of a long one until it is sent.
+    if out.capacity() > 4096 && out.len() < out.capacity() / 2 {
+        out.shrink_to_fit();
+    }
     let size = length(out.len() - DATA_HEAD);
     out[DATA_HEAD - 4..DATA_HEAD].copy_from_slice(&size.to_be_bytes());
     finish(out)

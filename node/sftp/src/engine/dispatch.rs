@@ -8,6 +8,7 @@ use super::{
     handles::Handle,
     inline::Inline,
     schedule::Payload,
+    shared::State,
     work::{HandleWork, PathWork, Target, read_cached},
 };
 use crate::{
@@ -124,7 +125,8 @@ impl Engine {
     fn read(&self, id: u32, wire: &[u8], offset: u64, length: u32, inline: &mut Inline<'_>) -> Taken {
         let length = (length as usize).min(MAX_TRANSFER);
         let work = HandleWork::Read { offset, length };
-        let (target, is_idle) = match self.find(wire, &work) {
+        let found = find(&self.shared.lock(), wire, &work);
+        let (target, is_idle) = match found {
             Ok(found) => (found.target, found.is_idle),
             Err(failure) => return self.fail(id, failure, inline),
         };
@@ -169,13 +171,17 @@ impl Engine {
     }
 
     fn push(&self, id: u32, wire: &[u8], work: HandleWork, payload: Option<Payload>, inline: &mut Inline<'_>) -> Taken {
-        match self.find(wire, &work) {
+        let pushed = self.shared.change(|state, _| match find(state, wire, &work) {
             Ok(found) => {
-                self.shared.change(|state, _| state.schedule.push_handle(id, found.handle, work, payload));
+                state.schedule.push_handle(id, found.handle, work, payload);
                 Ok(())
             }
-            Err(failure) => self.fail(id, failure, inline),
-        }
+            Err(failure) => {
+                state.schedule.release(payload);
+                Err(failure)
+            }
+        });
+        pushed.or_else(|failure| self.fail(id, failure, inline))
     }
 
     async fn on_path(&self, id: u32, work: PathWork, inline: &mut Inline<'_>) -> Taken {
@@ -187,18 +193,6 @@ impl Engine {
         let payload = self.shared.payload(one.len() + two.len()).await?;
         self.shared.change(|state, _| state.schedule.push_path(id, work, payload));
         Ok(())
-    }
-
-    fn find(&self, wire: &[u8], work: &HandleWork) -> Result<Found, Failure> {
-        let state = self.shared.lock();
-        let handle = Handle::parse(wire);
-        let (handle, target) = handle
-            .and_then(|handle| Some((handle, state.schedule.target(handle)?)))
-            .ok_or_else(|| Failure::Invalid("invalid handle".to_owned()))?;
-        if !work.fits(target) {
-            return Err(Failure::Invalid("handle is of the other kind".to_owned()));
-        }
-        Ok(Found { handle, target: target.clone(), is_idle: state.is_idle() })
     }
 
     fn fail(&self, id: u32, failure: Failure, inline: &mut Inline<'_>) -> Taken {
@@ -213,6 +207,17 @@ struct Found {
     target: Target,
     /// Nothing else of the session waits, runs or is unsent.
     is_idle: bool,
+}
+
+fn find(state: &State, wire: &[u8], work: &HandleWork) -> Result<Found, Failure> {
+    let handle = Handle::parse(wire);
+    let (handle, target) = handle
+        .and_then(|handle| Some((handle, state.schedule.target(handle)?)))
+        .ok_or_else(|| Failure::Invalid("invalid handle".to_owned()))?;
+    if !work.fits(target) {
+        return Err(Failure::Invalid("handle is of the other kind".to_owned()));
+    }
+    Ok(Found { handle, target: target.clone(), is_idle: state.is_idle() })
 }
 
 /// Tells the client which request was broken, if it can be read, before the channel is closed.

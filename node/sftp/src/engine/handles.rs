@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// What a client holds, as eight opaque bytes on the wire.
+/// What a client holds; on the wire sixteen hexadecimal digits, because some clients keep handles as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handle {
     slot: u32,
@@ -11,13 +11,21 @@ pub(super) struct Handle {
 
 impl Handle {
     pub fn parse(wire: &[u8]) -> Option<Self> {
-        let (slot, generation) = wire.split_first_chunk::<4>()?;
-        let generation = generation.try_into().ok()?;
-        Some(Self { slot: u32::from_be_bytes(*slot), generation: u32::from_be_bytes(generation) })
+        let digits: [u8; 16] = wire.try_into().ok()?;
+        let number = digits.iter().try_fold(0u64, |number, digit| {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(value))
+        })?;
+        Some(Self { slot: (number >> 32) as u32, generation: number as u32 })
     }
 
-    pub fn to_wire(self) -> [u8; 8] {
-        (u64::from(self.slot) << 32 | u64::from(self.generation)).to_be_bytes()
+    pub fn to_wire(self) -> [u8; 16] {
+        let number = u64::from(self.slot) << 32 | u64::from(self.generation);
+        std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 0xf])
     }
 }
 
@@ -101,9 +109,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_handle_are_none() {
-        for wire in [&b""[..], b"1234567", b"123456789"] {
+        for wire in [&b""[..], b"000000000000001", b"00000000000000011", b"000000000000000G", b"00000000+0000001"] {
             assert_eq!(Handle::parse(wire), None);
         }
-        assert!(Handles::<u8>::default().get(Handle::parse(&[0xff; 8]).unwrap()).is_none());
+        assert!(Handles::<u8>::default().get(Handle::parse(&[b'f'; 16]).unwrap()).is_none());
     }
 }

@@ -137,6 +137,10 @@ impl Schedule {
         Some(Payload { bytes, _taken: taken })
     }
 
+    pub fn release(&mut self, payload: Option<Payload>) {
+        self.payload_bytes -= payload.map_or(0, |payload| payload.bytes);
+    }
+
     pub fn push_path(&mut self, id: u32, work: PathWork, payload: Payload) {
         let number = self.number();
         self.waiting += 1;
@@ -243,7 +247,7 @@ impl Schedule {
     /// A job has ended with a reply of this size. The room for it, if it needed any, is held until [`Schedule::sent`].
     pub fn done(&mut self, ticket: Ticket, reply_bytes: usize) -> Option<Room> {
         self.running -= 1;
-        self.payload_bytes -= ticket.payload.as_ref().map_or(0, |payload| payload.bytes);
+        self.release(ticket.payload);
         match ticket.handle {
             None => self.is_path_running = false,
             Some(handle) => self.done_on(handle, ticket.number),

@@ -1,0 +1,6 @@
+//! What the tests share.
+
+pub mod disk;
+pub mod gated;
+pub mod packet;
+pub mod rig;

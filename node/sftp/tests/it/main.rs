@@ -1,0 +1,12 @@
+//! The engine from outside: packets in, packets out, with other people's clients where there are any.
+#![allow(clippy::unwrap_used)]
+
+mod back_pressure;
+mod client;
+mod codec;
+mod directory;
+mod failures;
+mod fixtures;
+mod openssh;
+mod order;
+mod protocol;
