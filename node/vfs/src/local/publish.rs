@@ -156,7 +156,7 @@ impl StagedFile {
             attempt(guard, || rustix::fs::linkat(name.0, name.1, &self.staging.folder, &link, AtFlags::empty()))?;
         match linked {
             Ok(()) => self.rename_plainly(target, Some(link), guard),
-            Err(Errno::NOENT) => self.again_unless_fenced(guard),
+            Err(Errno::NOENT | Errno::STALE) => self.again_unless_fenced(guard),
             // Too many links, or the system forbids links to others' files.
             Err(Errno::MLINK | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
                 self.rename_plainly(target, None, guard)

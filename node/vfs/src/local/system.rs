@@ -37,7 +37,8 @@ pub(super) fn guarded<T>(guard: &GuardRef, call: impl FnMut() -> rustix::io::Res
 /// The fact behind an error number.
 pub(super) fn fact(errno: Errno) -> VfsError {
     match errno {
-        Errno::NOENT => VfsError::NotFound,
+        // NFS says ESTALE of a folder that was removed while it was open.
+        Errno::NOENT | Errno::STALE => VfsError::NotFound,
         Errno::EXIST => VfsError::Exists,
         Errno::ACCESS | Errno::PERM | Errno::ROFS => VfsError::Denied,
         Errno::ISDIR => VfsError::IsDirectory,
@@ -59,7 +60,8 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => panic!("the runtime is shutting down: {error}"),
+        // The runtime is shutting down and threw the job away before it began: nobody waits for an answer any more.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -76,7 +78,7 @@ pub(super) fn stat_at(guard: &GuardRef, folder: impl AsFd, name: &[u8]) -> VfsRe
 pub(super) fn look_at(guard: &GuardRef, folder: impl AsFd, name: &[u8]) -> VfsResult<Option<Statx>> {
     match attempt(guard, || rustix::fs::statx(&folder, name, AtFlags::SYMLINK_NOFOLLOW, wanted_stat()))? {
         Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT | Errno::STALE) => Ok(None),
         Err(errno) => Err(fact(errno)),
     }
 }
