@@ -10,7 +10,8 @@ use crate::backend::{FileKind, FileStat, GuardRef, InodeName, Stopped, VfsError,
 pub(super) const MODE_BITS: u32 = 0o777;
 /// Taken from the mode of everything new.
 pub(super) const UMASK: u32 = 0o022;
-/// How often a call is repeated that the kernel answers with EAGAIN because something was renamed meanwhile.
+/// How often a call is repeated that the kernel answers with EAGAIN because something was renamed meanwhile, or with EXDEV because what a
+/// scoped lookup found was moved out of its scope before the lookup ended (another session captured it).
 const RACE_RETRIES: usize = 16;
 
 /// One guarded system call whose error number the caller looks at.
@@ -23,7 +24,7 @@ pub(super) fn attempt<T>(
         guard.check()?;
         match call() {
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if tries < RACE_RETRIES => tries += 1,
+            Err(Errno::AGAIN | Errno::XDEV) if tries < RACE_RETRIES => tries += 1,
             other => return Ok(other),
         }
     }
