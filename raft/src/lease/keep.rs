@@ -77,8 +77,11 @@ impl LeaseKeeper {
         self.shared.book().registration_sent(replaces);
         let actor = format!("node {}", self.shared.node);
         let command = Command::RegisterNode(command);
-        let submitted = self.proposer.submit(CommandId::Unnumbered, &actor, command, REGISTER_WITHIN).await?;
-        Ok(submitted.reply)
+        let submitted = self.proposer.submit(CommandId::Unnumbered, &actor, command, REGISTER_WITHIN).await;
+        if let Err(error) = &submitted {
+            self.shared.book().registration_failed(replaces, error.is_definite());
+        }
+        Ok(submitted?.reply)
     }
 
     /// The answer comes after local apply, so the lease is there, unless a snapshot carried it.
