@@ -44,11 +44,11 @@ impl Bench {
         let book = LeaseBook::new(NodeId(1), 1, Arc::clone(&hands) as _);
         let (lease, renewed) = (watch::Sender::new(None), watch::Sender::new(0));
         let mut bench = Bench { hands, state: State::default(), index: 0, book, lease, renewed };
-        bench.apply(Command::InitCluster(InitCluster { cluster_id: "test".into() }));
+        bench.apply(Command::InitCluster(InitCluster { cluster_id: "test".into() })).expect("taken");
         let (name, peer_address) = ("node1".into(), "127.0.0.1:1".into());
         let (admin_address, sftp_address) = (String::new(), String::new());
         let put = PutNode { node: NodeId(1), name, peer_address, admin_address, sftp_address };
-        bench.apply(Command::PutNode(put));
+        bench.apply(Command::PutNode(put)).expect("taken");
         bench
     }
 
