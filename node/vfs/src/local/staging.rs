@@ -57,7 +57,7 @@ impl StagingFolder {
             Ok(stat) if stat.stx_nlink == 0 => VfsError::Fenced,
             Ok(_) => VfsError::NotFound,
             Err(VfsError::Stopped(stopped)) => VfsError::Stopped(stopped),
-            // NFS answers for a folder that is gone with an error.
+            // NFS answers ESTALE for a folder that is gone.
             Err(_) => VfsError::Fenced,
         }
     }

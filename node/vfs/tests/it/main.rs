@@ -15,7 +15,6 @@ mod guards;
 mod hidden_folder;
 mod kills;
 mod marker;
-mod moved_away;
 mod names;
 mod power_cuts;
 mod publish_races;

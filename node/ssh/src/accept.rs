@@ -1,0 +1,47 @@
+//! The accept loop of one listener: it outlives a lack of descriptors and stops at a drain.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProxyProtocol;
+use crate::connection;
+use crate::listener::tune;
+use crate::server::Shared;
+
+/// A pause when the system has no descriptor or memory left: connections wait in the backlog meanwhile.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// Accepts until the drain begins; closing the listener then refuses new connections at once.
+pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: ProxyProtocol, drain: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                tune(&tcp);
+                connection::spawn(&shared, tcp, peer, proxy);
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "connections cannot be accepted");
+                metrics::counter!("flotilla_ssh_accept_errors_total").increment(1);
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The connection died in the backlog: no fault of ours, and no reason to pause.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,104 @@
+//! Logins, refused and not.
+
+use std::time::{Duration, Instant};
+
+use flotilla_cluster::Cluster;
+use flotilla_model::UserPatch;
+use russh::client::AuthResult;
+
+use crate::world::{PASSWORD, USER, World, eventually};
+use crate::{client, openssh};
+
+#[tokio::test]
+async fn a_password_opens_a_session_that_lists_and_downloads() {
+    let world = World::build().await;
+    openssh::batch(&world, "ls\n").await.success();
+    std::fs::write(world.home("hello.txt"), "hello").unwrap();
+    let target = world.scratch("got");
+    let said = openssh::batch(&world, &format!("ls -l\nget hello.txt {}\n", target.display())).await.success();
+    assert!(said.out.contains("hello.txt"), "{}", said.out);
+    assert_eq!(std::fs::read(target).unwrap(), b"hello");
+    eventually("the slot is back", || world.sessions() == 0).await;
+}
+
+#[tokio::test]
+async fn a_key_opens_a_session_and_another_one_does_not() {
+    let world = World::build().await;
+    for (file, known) in [("good", true), ("bad", false)] {
+        let key = russh::keys::PrivateKey::random(&mut rand::rng(), russh::keys::Algorithm::Ed25519).unwrap();
+        let path = world.scratch(file);
+        std::fs::write(&path, key.to_openssh(Default::default()).unwrap().as_bytes()).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        if known {
+            let line = key.public_key().to_openssh().unwrap();
+            world.update(UserPatch { public_keys: Some(vec![line]), ..UserPatch::default() });
+        }
+        let said = openssh::run(openssh::sftp_with_key(&world, &path), "pwd\n").await;
+        assert_eq!(said.ok, known, "{}", said.err);
+        assert_eq!(said.err.contains("Permission denied"), !known, "{}", said.err);
+    }
+}
+
+#[tokio::test]
+async fn wrong_passwords_and_unknown_users_are_denied_alike_and_six_are_enough() {
+    let world = World::build().await;
+    let said = openssh::run(openssh::sftp(&world, "wrong", &[]), "pwd\n").await;
+    assert!(!said.ok && said.err.contains("Permission denied"), "{}", said.err);
+    let mut unknown = client::connect(&world).await;
+    for _ in 0..6 {
+        let answer = unknown.authenticate_password("nobody", PASSWORD).await.unwrap();
+        let AuthResult::Failure { remaining_methods, .. } = answer else { panic!("nobody was let in") };
+        assert!(remaining_methods.contains(&russh::MethodKind::Password));
+    }
+    assert!(unknown.authenticate_password("nobody", PASSWORD).await.is_err(), "the seventh is not answered");
+}
+
+#[tokio::test]
+async fn the_user_name_stands_with_the_first_attempt() {
+    let world = World::build().await;
+    let mut client = client::connect(&world).await;
+    client.authenticate_password("somebody", PASSWORD).await.unwrap();
+    assert!(!matches!(client.authenticate_password(USER, PASSWORD).await, Ok(AuthResult::Success)));
+    eventually("the connection is closed", || world.handle.connections() == 0).await;
+    assert_eq!(world.sessions(), 0);
+}
+
+#[tokio::test]
+async fn the_second_session_is_refused_with_the_reason_and_a_close_frees_the_slot_at_once() {
+    let world = World::build().await;
+    world.update(UserPatch { max_sessions: Some(1), ..UserPatch::default() });
+    let first = client::logged_in(&world).await;
+    let sftp = client::sftp(&first).await;
+    let said = openssh::batch(&world, "pwd\n").await;
+    assert!(!said.ok);
+    assert!(said.err.contains("1 of 1 sessions") && said.err.contains("127.0.0.1"), "{}", said.err);
+    assert!(!said.err.contains("Permission denied"), "{}", said.err);
+    drop(sftp);
+    drop(first);
+    let start = Instant::now();
+    openssh::batch(&world, "pwd\n").await.success();
+    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_node_without_a_lease_says_why_and_never_denied() {
+    let world = World::build().await;
+    world.cluster.lease().unwrap().kill();
+    let said = openssh::batch(&world, "pwd\n").await;
+    assert!(!said.ok);
+    assert!(said.err.contains("no quorum") && !said.err.contains("Permission denied"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_drain_refuses_new_connections_and_ends_when_the_last_has_gone() {
+    let mut world = World::build().await;
+    let client = client::logged_in(&world).await;
+    let sftp = client::sftp(&client).await;
+    world.drain.cancel();
+    eventually("the port is closed", || std::net::TcpStream::connect(world.address()).is_err()).await;
+    sftp.create("late.txt").await.unwrap();
+    assert!(!world.running.is_finished());
+    drop((sftp, client));
+    tokio::time::timeout(Duration::from_secs(10), &mut world.running).await.expect("the drain ends").unwrap();
+    assert_eq!(world.handle.connections(), 0);
+}

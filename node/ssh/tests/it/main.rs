@@ -1,0 +1,13 @@
+//! The front end over real sockets: OpenSSH's client and russh's, a real session core, real files, a cluster of one.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod channels;
+mod client;
+mod cuts;
+mod login;
+mod openssh;
+mod proxy;
+mod slow;
+mod transfer;
+mod world;
