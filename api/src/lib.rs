@@ -1,10 +1,14 @@
-//! Administration: one service layer, REST on top of it, health and metrics, on one listener.
+//! Administration: one service layer, gRPC and REST on top of it, health and metrics, on one listener.
 
+pub mod access;
 pub mod error;
+pub mod grpc;
+
 pub mod rest;
 pub mod server;
 pub mod service;
 
+pub use access::Verb;
 pub use error::{ApiError, Code};
 pub use server::{ApiServer, Config, Readiness};
 pub use service::{Caller, Service};

@@ -1,7 +1,7 @@
 //! REST under `/api/v2`, with the wire names that SFTPGo's clients know.
 
-mod connections;
 mod cluster;
+mod connections;
 mod json;
 mod quotas;
 mod reply;
@@ -10,11 +10,13 @@ mod users;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
+use crate::access::{self, Verb};
 use crate::error::{ApiError, Code};
 use crate::service::{Caller, Service};
 pub(crate) use reply::{Failed, Marks};
@@ -36,25 +38,45 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
         .route("/quotas/users/scans", get(quotas::scans))
         .route("/quotas/users/{username}/scan", post(quotas::scan))
         .fallback(async || Failed(ApiError::not_found("no such route")))
-        .method_not_allowed_fallback(async || Failed(ApiError::invalid("this route does not know that method")))
+        .method_not_allowed_fallback(async || {
+            Failed(ApiError::new(Code::MethodNotAllowed, "this route does not know that method"))
+        })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), authenticate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(service);
-    Router::new().nest("/api/v2", api)
+    Router::new().nest(BASE, api)
 }
 
-/// Every route asks for a bearer token; what it may do is decided in the service.
+const BASE: &str = "/api/v2";
+
+/// Every route asks for a bearer token and for the permission that `access.rs` names.
 async fn authenticate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-    let Some(token) = header.and_then(|text| text.strip_prefix("Bearer ")).map(|token| token.trim().to_owned()) else {
-        let error = ApiError::new(Code::Unauthenticated, "a bearer token is needed: Authorization: Bearer TOKEN");
-        return Failed(error).into_response();
-    };
-    match service.authenticate(&token).await {
+    let verb = verb(&request);
+    let mut response = match caller(&service, request.headers(), verb).await {
         Ok(caller) => {
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
         }
         Err(error) => Failed(error).into_response(),
+    };
+    // What did not come out of the log holds at what this node has applied.
+    let index = service.applied_index().into();
+    response.headers_mut().entry("flotilla-log-index").or_insert(index);
+    response
+}
+
+/// `None`: no such route or method; the fallbacks say so.
+fn verb(request: &Request) -> Option<Verb> {
+    let path = request.extensions().get::<MatchedPath>()?.as_str();
+    access::route(request.method().as_str(), path.strip_prefix(BASE)?)
+}
+
+async fn caller(service: &Service, headers: &HeaderMap, verb: Option<Verb>) -> Result<Caller, ApiError> {
+    let token = access::bearer(headers)
+        .ok_or_else(|| ApiError::new(Code::Unauthenticated, "a bearer token is needed: Authorization: Bearer TOKEN"))?;
+    let caller = service.authenticate(token, verb).await?;
+    if let Some(verb) = verb {
+        caller.may(verb)?;
     }
+    Ok(caller)
 }

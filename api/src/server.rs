@@ -1,4 +1,4 @@
-//! The admin listener: REST with tokens, health without, metrics from loopback or with a token.
+//! The admin listener: gRPC and REST with tokens, health without, metrics from loopback or with a token.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::rest;
 use crate::service::Service;
+use crate::{grpc, rest};
 
 /// Whether this node may be sent logins.
 pub trait Readiness: Send + Sync + 'static {
@@ -50,11 +50,13 @@ impl ApiServer {
         readiness: Arc<dyn Readiness>,
         metrics: PrometheusHandle,
     ) -> Result<ApiServer, std::io::Error> {
-        let health = Health { readiness, metrics: None };
+        loopback(config.listen)?;
+        let health = Health { readiness: Arc::clone(&readiness), metrics: None };
         let plain = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health.clone());
         let exported = Health { metrics: Some(metrics), ..health };
         let metrics = Router::new().route("/metrics", get(render)).with_state(exported);
-        let admin = rest::routes(service).merge(plain.clone()).merge(metrics);
+        let calls = grpc::routes(Arc::clone(&service), readiness);
+        let admin = rest::routes(service).merge(calls).merge(plain.clone()).merge(metrics);
         let health = match config.health {
             Some(address) => Some((bind("health.listen", address).await?, plain)),
             None => None,
@@ -82,6 +84,15 @@ impl ApiServer {
 async fn bind(key: &str, address: SocketAddr) -> std::io::Result<TcpListener> {
     let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{key} {address}: {error}"));
     TcpListener::bind(address).await.map_err(named)
+}
+
+/// Tokens and passwords travel on it.
+fn loopback(address: SocketAddr) -> std::io::Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let text = format!("admin.listen {address}: not loopback, and this version has no TLS for administration");
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text))
 }
 
 async fn livez() -> &'static str {

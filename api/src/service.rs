@@ -1,11 +1,15 @@
 //! The service layer under every interface of administration: who may, what is read, what is proposed, whom to wait for.
 
-pub mod connections;
+pub mod checks;
 pub mod cluster;
+pub mod connections;
+pub mod input;
+pub mod patch;
 pub mod quotas;
+pub mod tokens;
 pub mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +18,15 @@ use flotilla_model::{Command, CommandId, Done, LogIndex, NodeId, RequestId, Root
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::access::Verb;
 use crate::error::{ApiError, Code};
 
 /// How long a write or a linearizable read may wait for a quorum.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a revoking reply waits for the nodes concerned (`PROTOCOL.md` 3.3).
 const REVOKE: Duration = Duration::from_secs(1);
+/// How long a caller who asks for the cluster's status waits for a quorum before it is judged without.
+const STATUS_BARRIER: Duration = Duration::from_secs(1);
 
 /// An authenticated caller.
 #[derive(Clone, Debug)]
@@ -30,8 +37,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Permission names are SFTPGo's; `*` is all of them.
-    pub fn may(&self, permission: &str) -> Result<(), ApiError> {
+    /// Whether the caller may do this (`access.rs`).
+    pub fn may(&self, verb: Verb) -> Result<(), ApiError> {
+        let Some(permission) = verb.permission() else { return Ok(()) };
         if self.permissions.iter().any(|held| held == "*" || held == permission) {
             return Ok(());
         }
@@ -43,6 +51,8 @@ impl Caller {
 #[derive(Clone, Debug)]
 pub struct Changed {
     pub index: LogIndex,
+    /// The id under which it was taken once.
+    pub request_id: RequestId,
     pub done: Done,
     /// Nodes that have not confirmed that the sessions concerned are cut; nothing of those is acknowledged later than a lease.
     pub unconfirmed: Vec<NodeId>,
@@ -62,6 +72,16 @@ impl Service {
         Service { cluster, storages, hashing: tokio::sync::Semaphore::new(2) }
     }
 
+    /// What this node has applied.
+    pub fn applied_index(&self) -> LogIndex {
+        self.cluster.state().applied_index()
+    }
+
+    /// What this node has applied: enough to show what a change just did here.
+    pub(crate) fn local_state(&self) -> Arc<State> {
+        self.cluster.state()
+    }
+
     /// The state behind a read barrier, or the local one.
     pub async fn state(&self, stale: bool) -> Result<Arc<State>, ApiError> {
         if !stale {
@@ -70,15 +90,21 @@ impl Service {
         Ok(self.cluster.state())
     }
 
-    /// Who holds this token. A refusal is as fresh as a grant: unknown tokens are looked up once more behind a barrier.
-    pub async fn authenticate(&self, token: &str) -> Result<Caller, ApiError> {
-        // A token that was revoked elsewhere must not pass here: tokens are always judged behind a barrier.
-        let state = self.state(false).await?;
+    /// Who holds this token, judged behind a read barrier: a token revoked through any node is refused at its next call,
+    /// and none is refused because this node lags. Only a verb that must answer without a quorum is judged by what is here.
+    pub async fn authenticate(&self, token: &str, verb: Option<Verb>) -> Result<Caller, ApiError> {
+        if verb.is_some_and(Verb::answers_without_quorum) {
+            if let Err(error) = self.cluster.barrier(STATUS_BARRIER).await {
+                tracing::debug!(%error, "token judged without a quorum");
+            }
+        } else {
+            self.cluster.barrier(DEADLINE).await?;
+        }
+        let state = self.cluster.state();
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let found = state.tokens().filter(|row| bool::from(row.hash.ct_eq(&hash))).last();
         match found {
-            Some(row) if row.expires_at == 0 || row.expires_at > now => {
+            Some(row) if row.expires_at == 0 || row.expires_at > wall_ms() => {
                 Ok(Caller { name: format!("admin token {}", row.name), permissions: row.permissions.clone() })
             }
             Some(row) => Err(ApiError::new(Code::Unauthenticated, format!("token {} has expired", row.name))),
@@ -87,32 +113,50 @@ impl Service {
     }
 
     /// Proposes a change under the caller's request id and waits for the nodes that must cut sessions.
-    pub(crate) async fn change(&self, caller: &Caller, id: Option<RequestId>, command: Command) -> Result<Changed, ApiError> {
-        let id = CommandId::Request(id.unwrap_or_else(new_request_id));
-        let submitted = self.cluster.submit(id, &caller.name, command, DEADLINE).await?;
+    pub(crate) async fn change(
+        &self,
+        caller: &Caller,
+        id: Option<RequestId>,
+        command: Command,
+    ) -> Result<Changed, ApiError> {
+        let request_id = id.unwrap_or_else(new_request_id);
+        let named = |error: ApiError| ApiError { request_id: Some(request_id), ..error };
+        let submitted = self.cluster.submit(CommandId::Request(request_id), &caller.name, command, DEADLINE).await;
+        let submitted = submitted.map_err(|error| named(error.into()))?;
         let index = submitted.index;
-        let done = submitted.reply.map_err(|refusal| ApiError { log_index: Some(index), ..ApiError::from(refusal) })?;
+        let refused = |refusal| named(ApiError { log_index: Some(index), ..ApiError::from(refusal) });
+        let done = submitted.reply.map_err(refused)?;
         let unconfirmed = match &done {
             Done::Revoked { nodes, .. } => self.cluster.cuts_effective(nodes, index, REVOKE).await,
             _ => Vec::new(),
         };
-        Ok(Changed { index, done, unconfirmed })
+        Ok(Changed { index, request_id, done, unconfirmed })
     }
 
     /// Where a home folder lies: an absolute path under one of the storages.
     pub(crate) fn root_of(&self, home_dir: &str) -> Result<Root, ApiError> {
-        for (name, path) in &self.storages {
-            if let Ok(rest) = std::path::Path::new(home_dir).strip_prefix(path) {
-                let rest = rest.to_str().ok_or_else(|| ApiError::invalid("home_dir: not UTF-8"))?;
-                return Ok(Root::new(name.clone(), rest)?);
-            }
+        let under = |(name, path): &(StorageName, PathBuf)| {
+            let rest = Path::new(home_dir).strip_prefix(path).ok()?;
+            Some((name.clone(), rest.to_str()?.to_owned()))
+        };
+        // Of storages within each other the innermost is meant: the shortest rest.
+        match self.storages.iter().filter_map(under).min_by_key(|(_, rest)| rest.len()) {
+            Some((name, rest)) => Root::new(name, &rest).map_err(|error| ApiError::field("home_dir", error.reason)),
+            None => Err(ApiError::field(
+                "home_dir",
+                format_args!("{home_dir:?} lies under none of the storages ({})", self.known_storages()),
+            )),
         }
-        let known: Vec<String> = self.storages.iter().map(|(name, path)| format!("{name} at {}", path.display())).collect();
-        Err(ApiError::invalid(format!("home_dir: {home_dir:?} lies under none of the storages ({})", known.join(", "))))
+    }
+
+    fn known_storages(&self) -> String {
+        let known = self.storages.iter().map(|(name, path)| format!("{name} at {}", path.display()));
+        known.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn default_root(&self, username: &str) -> Result<Root, ApiError> {
-        let (name, _) = self.storages.first().ok_or_else(|| ApiError::new(Code::Internal, "no storage is configured"))?;
+        let (name, _) =
+            self.storages.first().ok_or_else(|| ApiError::new(Code::Internal, "no storage is configured"))?;
         Ok(Root::new(name.clone(), username)?)
     }
 
@@ -129,6 +173,11 @@ impl Service {
         let internal = |text: String| ApiError::new(Code::Internal, text);
         let _turn = self.hashing.acquire().await.map_err(|error| internal(error.to_string()))?;
         let hashed = tokio::task::spawn_blocking(move || flotilla_auth::hash_password(password.as_bytes())).await;
-        hashed.map_err(|error| internal(error.to_string()))?.map_err(|error| ApiError::invalid(format!("password: {error}")))
+        hashed.map_err(|error| internal(error.to_string()))?.map_err(|error| ApiError::field("password", error))
     }
+}
+
+/// This node's wall clock, ms since 1970: for expiry dates, which are policy.
+pub(crate) fn wall_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

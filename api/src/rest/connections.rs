@@ -20,7 +20,7 @@ pub(super) async fn list(
     marks: Marks,
 ) -> Result<Response, Failed> {
     let (state, sessions) = service.list_sessions(&caller, marks.stale).await?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let now = crate::service::wall_ms();
     let rows: Vec<Value> = sessions
         .iter()
         .map(|session| {

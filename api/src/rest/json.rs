@@ -1,56 +1,43 @@
 //! A user as SFTPGo's clients read and write it.
 
+mod known;
+
 use std::collections::BTreeMap;
 
-use flotilla_model::{Account, Filters, Permission, Status, User, UserSpec};
+use flotilla_model::{Account, Filters, Status, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::service::Service;
+use crate::service::input::UserInput;
 
-/// What a client may send. Fields that we make ourselves are taken and ignored, so that what was read can be sent back.
+/// What a client may send beside what `known.rs` knows. Another field is refused by name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct UserBody {
     pub username: String,
-    pub status: u8,
-    pub email: String,
-    pub expiration_date: u64,
-    pub password: Option<String>,
-    pub public_keys: Vec<String>,
-    pub home_dir: String,
-    pub uid: u32,
-    pub gid: u32,
-    pub max_sessions: u32,
-    pub quota_size: u64,
-    pub quota_files: u64,
-    pub permissions: BTreeMap<String, Vec<String>>,
-    pub upload_bandwidth: u64,
-    pub download_bandwidth: u64,
-    pub description: String,
-    pub additional_info: String,
-    pub filters: FiltersBody,
-    pub filesystem: Option<Value>,
-    // What follows is ours or not built yet; it must be absent, empty or what we said.
-    id: u64,
-    has_password: bool,
-    used_quota_size: i64,
-    used_quota_files: i64,
-    last_quota_update: u64,
-    created_at: u64,
-    updated_at: u64,
-    last_login: u64,
-    revision: u64,
-    upload_data_transfer: u64,
-    download_data_transfer: u64,
-    total_data_transfer: u64,
-    virtual_folders: Vec<Value>,
-    groups: Vec<Value>,
-    role: String,
+    status: u32,
+    email: String,
+    expiration_date: u64,
+    password: Option<String>,
+    public_keys: Vec<String>,
+    home_dir: String,
+    uid: u32,
+    gid: u32,
+    max_sessions: u32,
+    quota_size: u64,
+    quota_files: u64,
+    permissions: BTreeMap<String, Vec<String>>,
+    upload_bandwidth: u64,
+    download_bandwidth: u64,
+    description: String,
+    additional_info: String,
+    filters: FiltersBody,
 }
 
 impl Default for UserBody {
+    /// As SFTPGo, a user without `status` is enabled here, a zero being easily left out by mistake.
     fn default() -> Self {
         UserBody {
             username: String::new(),
@@ -71,161 +58,69 @@ impl Default for UserBody {
             description: String::new(),
             additional_info: String::new(),
             filters: FiltersBody::default(),
-            filesystem: None,
-            id: 0,
-            has_password: false,
-            used_quota_size: 0,
-            used_quota_files: 0,
-            last_quota_update: 0,
-            created_at: 0,
-            updated_at: 0,
-            last_login: 0,
-            revision: 0,
-            upload_data_transfer: 0,
-            download_data_transfer: 0,
-            total_data_transfer: 0,
-            virtual_folders: Vec::new(),
-            groups: Vec::new(),
-            role: String::new(),
         }
     }
 }
 
-/// The filters that have an effect; others are refused by name rather than ignored.
+/// The filters that have an effect.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct FiltersBody {
+struct FiltersBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allowed_ip: Vec<String>,
+    allowed_ip: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub denied_ip: Vec<String>,
+    denied_ip: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub denied_login_methods: Vec<String>,
+    denied_login_methods: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub denied_protocols: Vec<String>,
+    denied_protocols: Vec<String>,
     #[serde(skip_serializing_if = "is_zero")]
-    pub max_upload_file_size: u64,
-    /// Always present on the wire.
-    pub hooks: Hooks,
-    pub totp_config: Totp,
-}
-
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Hooks {
-    external_auth_disabled: bool,
-    pre_login_disabled: bool,
-    check_password_disabled: bool,
-}
-
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Totp {
-    #[serde(skip_serializing_if = "is_false")]
-    enabled: bool,
+    max_upload_file_size: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
 impl UserBody {
-    /// The record that this body asks for. `password_hash` stays empty without a password.
-    pub(crate) async fn into_spec(self, service: &Service) -> Result<UserSpec, ApiError> {
-        self.refuse_what_is_not_built()?;
-        let status = match self.status {
-            0 => Status::Disabled,
-            1 => Status::Enabled,
-            other => return Err(ApiError::invalid(format!("status: {other} is neither 0 nor 1"))),
-        };
-        let home = if self.home_dir.is_empty() {
-            service.default_root(&self.username)?
-        } else {
-            service.root_of(&self.home_dir)?
-        };
-        for line in &self.public_keys {
-            flotilla_auth::PublicKey::parse_line(line).map_err(|error| ApiError::invalid(format!("public_keys: {error}")))?;
-        }
-        for network in self.filters.allowed_ip.iter().chain(&self.filters.denied_ip) {
-            check_network(network)?;
-        }
-        let permissions = permissions(&self.permissions)?;
-        let password_hash = match self.password.filter(|password| !password.is_empty()) {
-            Some(password) => Some(service.hash(password).await?),
-            None => None,
-        };
-        Ok(UserSpec {
-            status,
-            expiration_date: self.expiration_date,
-            password_hash,
-            public_keys: self.public_keys,
-            home,
-            uid: self.uid,
-            gid: self.gid,
-            max_sessions: self.max_sessions,
-            quota_size: self.quota_size,
-            quota_files: self.quota_files,
-            permissions,
-            upload_bandwidth: self.upload_bandwidth,
-            download_bandwidth: self.download_bandwidth,
-            filters: Filters {
-                allowed_ip: self.filters.allowed_ip,
-                denied_ip: self.filters.denied_ip,
-                denied_login_methods: self.filters.denied_login_methods,
-                denied_protocols: self.filters.denied_protocols,
-                max_upload_file_size: self.filters.max_upload_file_size,
-            },
-            email: self.email,
-            description: self.description,
-            additional_info: self.additional_info,
+    /// Parses a body; says which field was wrong.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<UserBody, ApiError> {
+        let body = serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
+        let body = known::strip(body)?;
+        serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
+            path if path == "." => ApiError::invalid(format!("body: {}", error.inner())),
+            path => ApiError::field(path, error.inner()),
         })
     }
+}
 
-    /// A setting without effect would be a promise we do not keep.
-    fn refuse_what_is_not_built(&self) -> Result<(), ApiError> {
-        let provider = self.filesystem.as_ref().and_then(|fs| fs.get("provider")).map_or(Some(0), Value::as_u64);
-        let not_built = [
-            (provider != Some(0), "filesystem.provider: only 0 (local) is served in this version"),
-            (!self.virtual_folders.is_empty(), "virtual_folders are not served in this version"),
-            (!self.groups.is_empty(), "groups are not served in this version"),
-            (!self.role.is_empty(), "role is not served in this version"),
-            (self.filters.totp_config.enabled, "filters.totp_config is not served in this version"),
-            (
-                self.upload_data_transfer + self.download_data_transfer + self.total_data_transfer > 0,
-                "data transfer limits are not served in this version",
-            ),
-        ];
-        match not_built.iter().find(|(asked, _)| *asked) {
-            Some((_, text)) => Err(ApiError::new(Code::Invalid, *text)),
-            None => Ok(()),
+impl From<UserBody> for UserInput {
+    fn from(body: UserBody) -> UserInput {
+        UserInput {
+            status: body.status,
+            expiration_date: body.expiration_date,
+            password: body.password,
+            public_keys: body.public_keys,
+            home_dir: body.home_dir,
+            uid: body.uid,
+            gid: body.gid,
+            max_sessions: body.max_sessions,
+            quota_size: body.quota_size,
+            quota_files: body.quota_files,
+            permissions: body.permissions,
+            upload_bandwidth: body.upload_bandwidth,
+            download_bandwidth: body.download_bandwidth,
+            filters: Filters {
+                allowed_ip: body.filters.allowed_ip,
+                denied_ip: body.filters.denied_ip,
+                denied_login_methods: body.filters.denied_login_methods,
+                denied_protocols: body.filters.denied_protocols,
+                max_upload_file_size: body.filters.max_upload_file_size,
+            },
+            email: body.email,
+            description: body.description,
+            additional_info: body.additional_info,
         }
-    }
-}
-
-fn permissions(body: &BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, Vec<Permission>>, ApiError> {
-    if body.is_empty() {
-        return Err(ApiError::invalid("permissions: give at least those for \"/\", for example {\"/\": [\"*\"]}"));
-    }
-    let parse = |name: &String| {
-        Permission::parse(name).ok_or_else(|| ApiError::invalid(format!("permissions: {name:?} is no permission")))
-    };
-    body.iter().map(|(path, names)| Ok((path.clone(), names.iter().map(parse).collect::<Result<_, _>>()?))).collect()
-}
-
-/// An address or a CIDR network.
-fn check_network(text: &str) -> Result<(), ApiError> {
-    let bad = || ApiError::invalid(format!("filters: {text:?} is neither an address nor a network like 192.0.2.0/24"));
-    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-    let address: std::net::IpAddr = address.parse().map_err(|_| bad())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    match prefix.map(str::parse::<u8>) {
-        None => Ok(()),
-        Some(Ok(prefix)) if prefix <= longest => Ok(()),
-        Some(_) => Err(bad()),
     }
 }
 
@@ -234,14 +129,6 @@ pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) ->
     let used = account.map(|account| account.used.at_least_zero()).unwrap_or_default();
     let permissions: BTreeMap<&String, Vec<&str>> =
         user.permissions.iter().map(|(path, held)| (path, held.iter().map(|one| one.name()).collect())).collect();
-    let filters = FiltersBody {
-        allowed_ip: user.filters.allowed_ip.clone(),
-        denied_ip: user.filters.denied_ip.clone(),
-        denied_login_methods: user.filters.denied_login_methods.clone(),
-        denied_protocols: user.filters.denied_protocols.clone(),
-        max_upload_file_size: user.filters.max_upload_file_size,
-        ..FiltersBody::default()
-    };
     let mut body = json!({
         "id": user.incarnation,
         "status": match user.status { Status::Disabled => 0, Status::Enabled => 1 },
@@ -264,17 +151,34 @@ pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) ->
         "total_data_transfer": 0,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
-        "filters": filters,
+        "filters": filters(&user.filters),
         "filesystem": local_filesystem(),
         "revision": user.revision,
     });
-    let texts = [("email", &user.email), ("description", &user.description), ("additional_info", &user.additional_info)];
+    let texts =
+        [("email", &user.email), ("description", &user.description), ("additional_info", &user.additional_info)];
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         body[name] = json!(text);
     }
     if !user.public_keys.is_empty() {
         body["public_keys"] = json!(user.public_keys);
     }
+    body
+}
+
+/// `hooks` and `totp_config` are always present, the rest only where set.
+fn filters(filters: &Filters) -> Value {
+    let shown = FiltersBody {
+        allowed_ip: filters.allowed_ip.clone(),
+        denied_ip: filters.denied_ip.clone(),
+        denied_login_methods: filters.denied_login_methods.clone(),
+        denied_protocols: filters.denied_protocols.clone(),
+        max_upload_file_size: filters.max_upload_file_size,
+    };
+    let mut body = json!(shown);
+    body["hooks"] =
+        json!({"external_auth_disabled": false, "pre_login_disabled": false, "check_password_disabled": false});
+    body["totp_config"] = json!({"enabled": false});
     body
 }
 

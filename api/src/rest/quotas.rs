@@ -26,8 +26,7 @@ pub(super) async fn scans(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failed> {
-    let names = service.scans(&caller).await?;
-    let rows = names.into_iter().map(|name| json!({"username": name, "start_time": 0})).collect();
-    let index = service.state(true).await?.applied_index();
-    Ok(answer(StatusCode::OK, index, Value::Array(rows)))
+    let (state, users) = service.scans(&caller).await?;
+    let row = |user: &Arc<flotilla_model::User>| json!({"username": user.username.as_str(), "start_time": 0});
+    Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(users.iter().map(row).collect())))
 }

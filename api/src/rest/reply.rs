@@ -22,7 +22,7 @@ impl From<ApiError> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let error = self.0;
-        let (name, status, retryable) = error.code.row();
+        let (name, status, _, retryable) = error.code.row();
         let message = if status == 404 { "Not Found".to_owned() } else { error.message.clone() };
         let body = json!({
             "message": error.message,
@@ -30,13 +30,16 @@ impl IntoResponse for Failed {
             "code": name,
             "definite": error.definite,
             "retryable": retryable,
-            "request_id": error.request_id,
+            "request_id": error.request_id.map(shown_id),
             "log_index": error.log_index,
         });
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         if let Some(index) = error.log_index {
             response.headers_mut().insert("flotilla-log-index", HeaderValue::from(index));
@@ -115,10 +118,13 @@ pub(crate) fn changed(status: StatusCode, changed: &crate::service::Changed, mut
     if !changed.unconfirmed.is_empty() {
         body["unconfirmed_nodes"] = json!(changed.unconfirmed.iter().map(|node| node.0).collect::<Vec<_>>());
     }
-    answer(status, changed.index, body)
+    let mut response = answer(status, changed.index, body);
+    if let Ok(id) = HeaderValue::from_str(&shown_id(changed.request_id)) {
+        response.headers_mut().insert("flotilla-request-id", id);
+    }
+    response
 }
 
-/// Parses a body; says which field was wrong.
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("body: {error}")))
+fn shown_id(id: RequestId) -> String {
+    uuid::Uuid::from_u128(id.0).to_string()
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::json::{UserBody, user as shown};
-use super::reply::{answer, changed, parse, with_revision};
+use super::reply::{answer, changed, with_revision};
 use super::{Failed, Marks};
 use crate::error::{ApiError, Code};
 use crate::service::{Caller, Service};
@@ -65,13 +65,13 @@ pub(super) async fn create(
     marks: Marks,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Failed> {
-    let body: UserBody = parse(&whole(body)?)?;
+    let body = UserBody::parse(&whole(body)?)?;
     let username = Username::parse(&body.username).map_err(ApiError::from)?;
-    caller.may("add_users")?;
-    let spec = body.into_spec(&service).await?;
+    let spec = service.spec(&username, body.into()).await?;
     let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
     let state = service.state(true).await?;
-    let user = state.user(&username).ok_or_else(|| ApiError::not_found(format!("user {username} was deleted meanwhile")))?;
+    let user =
+        state.user(&username).ok_or_else(|| ApiError::not_found(format!("user {username} was deleted meanwhile")))?;
     let body = shown(&service, user, state.account(user.account).map(Arc::as_ref));
     let mut response = with_revision(changed(StatusCode::CREATED, &created, body), user.revision);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/users/{username}")) {
@@ -88,15 +88,11 @@ pub(super) async fn replace(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Failed> {
     let username = Username::parse(&username).map_err(ApiError::from)?;
-    let mut body: UserBody = parse(&whole(body)?)?;
-    caller.may("edit_users")?;
-    if body.username.is_empty() {
-        body.username = username.to_string();
+    let body = UserBody::parse(&whole(body)?)?;
+    if !body.username.is_empty() && body.username != username.as_str() {
+        return Err(ApiError::field("username", "a user cannot be renamed").into());
     }
-    if body.username != username.as_str() {
-        return Err(ApiError::invalid("username: a user cannot be renamed").into());
-    }
-    let spec = body.into_spec(&service).await?;
+    let spec = service.spec(&username, body.into()).await?;
     let done = service.replace_user(&caller, marks.request_id, username, marks.expected_revision, spec).await?;
     Ok(changed(StatusCode::OK, &done, json!({"message": "User updated"})))
 }

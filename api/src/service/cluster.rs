@@ -1,17 +1,90 @@
 //! The cluster: who is in it, who leads, how far each is.
 
-use std::sync::Arc;
-
-use flotilla_cluster::Status;
-use flotilla_model::State;
+use flotilla_model::{LogIndex, NodeId, State};
 
 use super::{Caller, Service};
+use crate::access::Verb;
 use crate::error::ApiError;
 
+/// What this node knows of the cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    pub cluster_id: String,
+    /// The node that answers.
+    pub node: NodeId,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub log_index: LogIndex,
+    pub applied_index: LogIndex,
+    pub caught_up: bool,
+    pub last_event: u64,
+    pub nodes: Vec<NodeView>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    pub id: NodeId,
+    pub name: String,
+    /// `leader`, `voter`, `learner` or `none`.
+    pub role: &'static str,
+    /// `alive` or `down`: whether its lease is current.
+    pub state: &'static str,
+    pub peer_address: String,
+    pub admin_address: String,
+    pub sftp_address: String,
+    /// Exact for the node that answers; for others the index of their last renewal, which they had applied before.
+    pub applied_index: LogIndex,
+    pub version: String,
+}
+
 impl Service {
-    /// Answers without a quorum too: an operator needs it most then. The state says its index.
-    pub fn cluster_status(&self, caller: &Caller) -> Result<(Status, Arc<State>), ApiError> {
-        caller.may("view_status")?;
-        Ok((self.cluster.status(), self.cluster.state()))
+    /// Answers without a quorum too: an operator needs it most then.
+    pub fn cluster_view(&self, caller: &Caller) -> Result<ClusterView, ApiError> {
+        caller.may(Verb::GetStatus)?;
+        let status = self.cluster.status();
+        let state = self.cluster.state();
+        Ok(ClusterView {
+            cluster_id: state.settings().map(|settings| settings.cluster_id.clone()).unwrap_or_default(),
+            node: status.node,
+            leader: status.leader,
+            term: status.term,
+            log_index: status.last_log_index,
+            applied_index: status.applied_index,
+            caught_up: status.caught_up,
+            last_event: state.last_event_number(),
+            nodes: nodes(&status, &state),
+        })
     }
+
+    /// Which node this is and an index behind a read barrier: answers only while there is a quorum.
+    pub async fn ping(&self) -> Result<(NodeId, LogIndex), ApiError> {
+        let state = self.state(false).await?;
+        Ok((self.cluster.node(), state.applied_index()))
+    }
+}
+
+fn nodes(status: &flotilla_cluster::Status, state: &State) -> Vec<NodeView> {
+    let role = |id: NodeId| {
+        if status.leader == Some(id) {
+            "leader"
+        } else if status.voters.contains(&id) {
+            "voter"
+        } else if status.learners.contains(&id) {
+            "learner"
+        } else {
+            "none"
+        }
+    };
+    let view = |node: &std::sync::Arc<flotilla_model::Node>| NodeView {
+        id: node.id,
+        name: node.name.clone(),
+        role: role(node.id),
+        state: if node.alive { "alive" } else { "down" },
+        peer_address: node.peer_address.clone(),
+        admin_address: node.admin_address.clone(),
+        sftp_address: node.sftp_address.clone(),
+        applied_index: if node.id == status.node { status.applied_index } else { node.renewed_index },
+        version: node.version.clone(),
+    };
+    state.nodes().map(view).collect()
 }

@@ -1,35 +1,50 @@
-//! Quotas: usage is part of a user's record; here is what asks for a scan.
+//! Quotas: the ledger behind a user's home, and what asks for a scan. Limits are fields of the user.
+
+use std::sync::Arc;
 
 use flotilla_model::command::AccountCommand;
-use flotilla_model::{Command, RequestId};
+use flotilla_model::{Account, Command, RequestId, State, User, Username};
 
+use super::users::MAX_PAGE;
 use super::{Caller, Changed, Service};
+use crate::access::Verb;
 use crate::error::ApiError;
 
 impl Service {
+    /// A user and the account of its home; none before the home's first use.
+    pub async fn quota(
+        &self,
+        caller: &Caller,
+        username: &str,
+        stale: bool,
+    ) -> Result<(Arc<State>, Arc<User>, Option<Arc<Account>>), ApiError> {
+        caller.may(Verb::GetQuota)?;
+        let (state, user) = self.find(username, stale).await?;
+        let account = state.account(user.account).cloned();
+        Ok((state, user, account))
+    }
+
     /// Asks for a scan of the user's account. It runs when the account is idle.
     pub async fn want_scan(&self, caller: &Caller, id: Option<RequestId>, username: &str) -> Result<Changed, ApiError> {
-        caller.may("quota_scans")?;
-        let (_, user) = self.user_unchecked(username).await?;
+        caller.may(Verb::ScanQuota)?;
+        let (_, user) = self.find(username, false).await?;
         self.change(caller, id, Command::Account(AccountCommand::WantScan { account: user.account })).await
     }
 
     /// Users whose accounts wait for a scan or are being scanned.
-    pub async fn scans(&self, caller: &Caller) -> Result<Vec<String>, ApiError> {
-        caller.may("quota_scans")?;
+    pub async fn scans(&self, caller: &Caller) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
+        caller.may(Verb::ListScans)?;
         let state = self.state(false).await?;
         let wanting = state.accounts().filter(|account| account.marked || account.uncertain || account.scan.is_some());
-        let names = wanting.flat_map(|account| state.users_of_account(account.id)).map(|user| user.username.to_string());
-        Ok(names.take(super::users::MAX_PAGE).collect())
+        let users = wanting.flat_map(|account| state.users_of_account(account.id)).take(MAX_PAGE).cloned().collect();
+        Ok((state, users))
     }
 
-    async fn user_unchecked(
-        &self,
-        username: &str,
-    ) -> Result<(std::sync::Arc<flotilla_model::State>, std::sync::Arc<flotilla_model::User>), ApiError> {
-        let name = flotilla_model::Username::parse(username)?;
-        let state = self.state(false).await?;
-        let user = state.user(&name).cloned().ok_or_else(|| ApiError::not_found(format!("user {name} does not exist")))?;
+    pub(super) async fn find(&self, username: &str, stale: bool) -> Result<(Arc<State>, Arc<User>), ApiError> {
+        let name = Username::parse(username)?;
+        let state = self.state(stale).await?;
+        let missing = || ApiError::not_found(format!("user {name} does not exist"));
+        let user = state.user(&name).cloned().ok_or_else(missing)?;
         Ok((state, user))
     }
 }

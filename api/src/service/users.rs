@@ -6,6 +6,7 @@ use flotilla_model::command::{CreateUser, DeleteUser, ReplaceUser, UpdateUser};
 use flotilla_model::{Command, LogIndex, RequestId, State, User, UserPatch, UserSpec, Username};
 
 use super::{Caller, Changed, Service};
+use crate::access::Verb;
 use crate::error::ApiError;
 
 /// The longest list of one answer.
@@ -21,7 +22,7 @@ impl Service {
         descending: bool,
         stale: bool,
     ) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
-        caller.may("view_users")?;
+        caller.may(Verb::ListUsers)?;
         let state = self.state(stale).await?;
         let limit = limit.min(MAX_PAGE);
         let count = state.user_count();
@@ -38,12 +39,28 @@ impl Service {
         Ok((state, users))
     }
 
-    pub async fn user(&self, caller: &Caller, username: &str, stale: bool) -> Result<(Arc<State>, Arc<User>), ApiError> {
-        caller.may("view_users")?;
-        let name = Username::parse(username)?;
+    /// Users in order of name after `after`, at most `limit`.
+    pub async fn users_after(
+        &self,
+        caller: &Caller,
+        after: Option<&Username>,
+        limit: usize,
+        stale: bool,
+    ) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
+        caller.may(Verb::ListUsers)?;
         let state = self.state(stale).await?;
-        let user = state.user(&name).cloned().ok_or_else(|| ApiError::not_found(format!("user {name} does not exist")))?;
-        Ok((state, user))
+        let users = state.users_after(after).take(limit).cloned().collect();
+        Ok((state, users))
+    }
+
+    pub async fn user(
+        &self,
+        caller: &Caller,
+        username: &str,
+        stale: bool,
+    ) -> Result<(Arc<State>, Arc<User>), ApiError> {
+        caller.may(Verb::GetUser)?;
+        self.find(username, stale).await
     }
 
     pub async fn create_user(
@@ -53,7 +70,7 @@ impl Service {
         username: Username,
         spec: UserSpec,
     ) -> Result<Changed, ApiError> {
-        caller.may("add_users")?;
+        caller.may(Verb::CreateUser)?;
         self.change(caller, id, Command::CreateUser(CreateUser { username, spec })).await
     }
 
@@ -65,7 +82,7 @@ impl Service {
         expected_revision: Option<LogIndex>,
         spec: UserSpec,
     ) -> Result<Changed, ApiError> {
-        caller.may("edit_users")?;
+        caller.may(Verb::UpdateUser)?;
         let keep_password = spec.password_hash.is_none();
         let command = ReplaceUser { username, expected_revision, spec, keep_password };
         self.change(caller, id, Command::ReplaceUser(command)).await
@@ -79,7 +96,7 @@ impl Service {
         expected_revision: Option<LogIndex>,
         patch: UserPatch,
     ) -> Result<Changed, ApiError> {
-        caller.may("edit_users")?;
+        caller.may(Verb::UpdateUser)?;
         self.change(caller, id, Command::UpdateUser(UpdateUser { username, expected_revision, patch })).await
     }
 
@@ -90,7 +107,7 @@ impl Service {
         username: Username,
         expected_revision: Option<LogIndex>,
     ) -> Result<Changed, ApiError> {
-        caller.may("del_users")?;
+        caller.may(Verb::DeleteUser)?;
         self.change(caller, id, Command::DeleteUser(DeleteUser { username, expected_revision })).await
     }
 }

@@ -11,6 +11,7 @@ use flotilla_vfs::{Durability, Storage};
 use tokio::time::Instant;
 
 use crate::agent::NodeAgent;
+use crate::captures::Captures;
 use crate::connection::Connection;
 use crate::gate::EndReason;
 use crate::growth::Growths;
@@ -55,6 +56,7 @@ pub struct Core {
     pub(crate) ledger: Ledger,
     pub(crate) storages: Arc<Storages>,
     pub(crate) growths: Growths,
+    pub(crate) captures: Captures,
     draining: AtomicBool,
     tasks: Vec<tokio::task::AbortHandle>,
 }
@@ -80,6 +82,7 @@ impl Core {
             ledger,
             storages,
             growths: Growths::default(),
+            captures: Captures::default(),
             draining: AtomicBool::new(false),
             tasks: watchers.iter().map(tokio::task::JoinHandle::abort_handle).collect(),
         })

@@ -1,6 +1,7 @@
 //! The one session core under every front end: admission, permission, quota ledger, lease check, throttle, one file per verb.
 
 mod agent;
+mod captures;
 pub mod connection;
 pub mod core;
 mod file;

@@ -2,6 +2,7 @@
 
 mod channel;
 mod end;
+mod room;
 mod uploads;
 mod work;
 
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use channel::ChannelRefused;
+pub(crate) use room::settle;
 pub(crate) use work::Work;
 
 use crate::connection::Connection;

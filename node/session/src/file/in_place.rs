@@ -11,63 +11,26 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Transfer;
 use crate::files::{Failure, OpenFile};
 use crate::growth::Growth;
-use crate::ledger::Charge;
+use crate::ledger::{AccountHandle, Charge};
 use crate::path::VPath;
-use crate::session::{Session, Work};
+use crate::session::{Session, Work, settle};
 
 /// What a handle needs to write in place.
 pub(crate) struct Writer {
-    pub charge: Charge,
     pub growth: Arc<Growth>,
     pub append: bool,
 }
 
 impl Writer {
     /// Charges the growth that this write would bring, before it is made.
-    pub async fn charge_write(&self, session: &Session, work: &Work, offset: u64, len: u64) -> Result<(), Failure> {
+    async fn charge(&self, session: &Session, work: &Work, offset: u64, len: u64) -> Result<Option<Charge>, Failure> {
         if self.append {
-            return self.charge_append(session, work, len).await;
+            return session.charge_append(work, &self.growth, len).await;
         }
         let end = end_of(offset, len)?;
         session.check_size(end)?;
-        self.charge_size(session, work, end).await
+        session.charge_growth(work, &self.growth, end).await
     }
-
-    /// Charges up to this size.
-    pub async fn charge_size(&self, session: &Session, work: &Work, size: u64) -> Result<(), Failure> {
-        charge_growth(session, work, &self.charge, &self.growth, size).await
-    }
-
-    /// An append grows the file by its length wherever the end is by now.
-    async fn charge_append(&self, session: &Session, work: &Work, len: u64) -> Result<(), Failure> {
-        let growing = self.growth.lock().await;
-        let size = growing.charged().saturating_add(len);
-        session.check_size(size)?;
-        let raised = self.charge.raise(len, 0, &work.guard).await;
-        raised.map_err(|refused| session.quota_failure(refused))?;
-        growing.set(size);
-        Ok(())
-    }
-}
-
-/// Charges what a file in place has not been charged for, up to this size.
-pub(super) async fn charge_growth(
-    session: &Session,
-    work: &Work,
-    charge: &Charge,
-    growth: &Growth,
-    size: u64,
-) -> Result<(), Failure> {
-    if size <= growth.charged() {
-        return Ok(());
-    }
-    let growing = growth.lock().await;
-    let more = size.saturating_sub(growing.charged());
-    if more > 0 {
-        charge.raise(more, 0, &work.guard).await.map_err(|refused| session.quota_failure(refused))?;
-        growing.set(size);
-    }
-    Ok(())
 }
 
 pub(super) fn end_of(offset: u64, len: u64) -> Result<u64, Failure> {
@@ -130,11 +93,11 @@ impl InPlace {
         let work = self.session.begin().await?;
         let account = self.session.before_change(&work).await?;
         let len = data.len();
-        writer.charge_write(&self.session, &work, offset, len as u64).await?;
+        let charge = writer.charge(&self.session, &work, offset, len as u64).await?;
         self.changed.store(true, Ordering::Release);
         let written = self.file.write(offset, data, &work.guard).await;
         // What was charged stays charged: a write that failed may have stored a part.
-        writer.charge.publish();
+        settle(charge);
         if written.is_err() {
             account.mark();
         }
@@ -147,7 +110,7 @@ impl InPlace {
         let writer = self.writer()?;
         self.session.check_size(size)?;
         let account = self.session.before_change(work).await?;
-        resize(&self.session, work, &self.file, writer, size, &account).await
+        resize(&self.session, work, &self.file, &writer.growth, size, &account).await
     }
 
     async fn finish(&self) -> Result<(), Failure> {
@@ -165,11 +128,6 @@ impl InPlace {
 
     fn end(&self, outcome: &Result<(), Failure>) {
         self.session.note_closed(self.number);
-        if let Some(writer) = &self.writer {
-            // Everything was published as it was written: this ends the charge.
-            writer.charge.publish();
-            writer.charge.give_back();
-        }
         self.transfer.log(&self.session, self.writer.is_some(), outcome);
     }
 }
@@ -179,15 +137,15 @@ pub(crate) async fn resize(
     session: &Session,
     work: &Work,
     file: &Arc<dyn File>,
-    writer: &Writer,
+    growth: &Growth,
     size: u64,
-    account: &crate::ledger::AccountHandle,
+    account: &AccountHandle,
 ) -> Result<(), Failure> {
-    writer.charge_size(session, work, size).await?;
-    let shorter = size < writer.growth.charged();
+    let charge = session.charge_growth(work, growth, size).await?;
+    let shorter = size < growth.charged();
     let wanted = SetStat { size: Some(size), ..SetStat::default() };
     let done = file.set_stat(wanted, &work.guard).await;
-    writer.charge.publish();
+    settle(charge);
     if shorter || done.is_err() {
         account.mark();
     }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use flotilla_vfs::{FileStat, InodeName, SetStat, Staged};
 use tokio::sync::{Mutex, RwLock};
 
-use super::in_place::{charge_growth, end_of};
+use super::in_place::end_of;
 use crate::files::Failure;
 use crate::growth::Growth;
 use crate::ledger::Charge;
 use crate::path::VPath;
-use crate::session::{Session, Work};
+use crate::session::{Session, Work, settle};
 
 enum Phase {
     Staged,
@@ -86,9 +86,9 @@ impl Upload {
                 Ok(())
             }
             Phase::Published(growth) => {
-                charge_growth(session, work, &self.charge, growth, end).await?;
+                let charge = session.charge_growth(work, growth, end).await?;
                 let written = self.staged.write(offset, data, &work.guard).await;
-                self.charge.publish();
+                settle(charge);
                 if written.is_err() {
                     account.mark();
                 }
@@ -104,28 +104,35 @@ impl Upload {
     }
 
     async fn charge_to(&self, session: &Session, work: &Work, size: u64) -> Result<(), Failure> {
-        if self.charge.try_raise_to(size, 1) {
-            return Ok(());
-        }
-        self.charge.raise_to(size, 1, &work.guard).await.map_err(|refused| session.quota_failure(refused))
+        session.raise_to(work, &self.charge, size, 1).await
     }
 
     /// Attributes; a new size of a staged file is charged or given back exactly, since nobody else sees the file.
     pub async fn set_stat(&self, session: &Session, work: &Work, wanted: SetStat) -> Result<(), Failure> {
+        let done = self.change(session, work, wanted).await;
+        if let Err(failure @ (Failure::QuotaExceeded(_) | Failure::Unavailable(_))) = &done {
+            // Who asks for room and is refused gives back what it holds: others may wait for it.
+            self.fail(session, &failure.to_string()).await;
+        }
+        done
+    }
+
+    async fn change(&self, session: &Session, work: &Work, wanted: SetStat) -> Result<(), Failure> {
         let account = session.before_change(work).await?;
         let phase = self.phase.write().await;
+        let mut grown = None;
         if let Some(size) = wanted.size {
             session.check_size(size)?;
             match &*phase {
                 Phase::Failed(text) => return Err(Failure::UploadFailed(text.clone())),
                 Phase::Staged => self.charge_to(session, work, size.max(self.size.load(Ordering::Acquire))).await?,
-                Phase::Published(growth) => charge_growth(session, work, &self.charge, growth, size).await?,
+                Phase::Published(growth) => grown = session.charge_growth(work, growth, size).await?,
             }
         }
         let done = self.staged.set_stat(wanted, &work.guard).await;
         match (&*phase, wanted.size) {
             (Phase::Published(growth), Some(size)) => {
-                self.charge.publish();
+                settle(grown);
                 if size < growth.charged() || done.is_err() {
                     account.mark();
                 }

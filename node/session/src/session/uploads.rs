@@ -7,7 +7,7 @@ use flotilla_vfs::{Caught, FileKind, NoGuard};
 use super::{Session, Work};
 use crate::file::Upload;
 use crate::files::Failure;
-use crate::ledger::AccountHandle;
+use crate::ledger::{AccountHandle, Measuring};
 use crate::path::VPath;
 
 impl Session {
@@ -59,10 +59,13 @@ impl Session {
     /// Measures and credits a caught file (6.1). The client's answer need not wait for it, unless many are on the way already.
     pub(crate) async fn credit(&self, account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
         let job = self.connection.job();
+        let capture = self.core.captures.begin(self.account_id());
+        let measuring = account.measuring();
         let measured = async move {
             // Dropped last: the session leaves its account only after this.
             let _job = job;
-            measure(account, caught).await;
+            measure(account, measuring, caught).await;
+            drop(capture);
         };
         match Arc::clone(&self.measuring).try_acquire_owned() {
             Ok(place) => {
@@ -76,8 +79,7 @@ impl Session {
     }
 }
 
-async fn measure(account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
-    let measuring = account.measuring();
+async fn measure(account: Arc<AccountHandle>, measuring: Measuring, caught: Box<dyn Caught>) {
     // Cleaning up is right also for a session that was cut meanwhile.
     match caught.measure_and_unlink(&NoGuard::shared()).await {
         Ok(Some(claim)) => account.credit(measuring, claim),

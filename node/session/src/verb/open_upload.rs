@@ -24,9 +24,9 @@ pub(super) async fn begin(
     let announced = attributes.size.unwrap_or(0);
     session.check_size(announced)?;
     let charge = session.account()?.charge();
-    if let Err(refused) = charge.raise_to(announced, 1, &work.guard).await {
+    if let Err(failure) = session.raise_to(work, &charge, announced, 1).await {
         charge.give_back();
-        return Err(session.quota_failure(refused));
+        return Err(failure);
     }
     let mode = attributes.mode.unwrap_or(NEW_FILE_MODE) & 0o777;
     match session.root.stage(path.as_bytes(), mode, session.epoch(), &work.guard).await {

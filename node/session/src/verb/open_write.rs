@@ -8,8 +8,9 @@ use flotilla_vfs::{FileKind, OpenHow, VfsError};
 use super::open_upload;
 use crate::file::{InPlace, Writer};
 use crate::files::{Failure, OpenFile, OpenFlags, SetStat};
+use crate::ledger::Charge;
 use crate::path::VPath;
-use crate::session::{Session, Work};
+use crate::session::{Session, Work, settle};
 
 /// Permission bits of a new file when the client names none; the backend's umask applies.
 pub(super) const NEW_FILE_MODE: u32 = 0o666;
@@ -114,11 +115,7 @@ async fn exclusive(
 ) -> Result<Arc<dyn OpenFile>, Failure> {
     session.authorize(work, &path.parent(), &[Permission::Upload]).await?;
     let handle = session.take_handle()?;
-    let charge = session.account()?.charge();
-    if let Err(refused) = charge.raise(0, 1, &work.guard).await {
-        charge.give_back();
-        return Err(session.quota_failure(refused));
-    }
+    let charge = session.charge_now(work, 0, 1).await?;
     let how = OpenHow {
         read: flags.read,
         write: true,
@@ -134,24 +131,25 @@ async fn exclusive(
             return Err(Failure::Exists);
         }
         Err(error) => {
-            // Whether the name was made is not known: it stays counted.
-            end_uncertain(session, &charge, &error)?;
+            end_uncertain(session, charge, &error)?;
             return Err(session.failure(error));
         }
     };
-    charge.publish();
+    settle(Some(charge));
     let inode = file.stat(&work.guard).await.map_or(flotilla_vfs::InodeName::default(), |stat| stat.inode);
     let growth = session.core.growths.of(session.account_id(), inode, 0);
-    let writer = Writer { charge, growth, append: flags.append };
+    let writer = Writer { growth, append: flags.append };
     Ok(InPlace::open(session.arc(), file, path, flags.read, Some(writer), handle))
 }
 
-fn end_uncertain(session: &Session, charge: &crate::ledger::Charge, error: &VfsError) -> Result<(), Failure> {
+/// Whether an error left the name made is not always known: then it stays counted.
+pub(super) fn end_uncertain(session: &Session, charge: Charge, error: &VfsError) -> Result<(), Failure> {
     if matches!(error, VfsError::Io(_)) {
-        charge.publish();
         session.account()?.mark();
+        settle(Some(charge));
+    } else {
+        charge.give_back();
     }
-    charge.give_back();
     Ok(())
 }
 
@@ -161,6 +159,6 @@ async fn in_place(session: &Session, work: &Work, path: VPath, flags: OpenFlags)
     let file = session.root.open(path.as_bytes(), how, &work.guard).await.map_err(|error| session.failure(error))?;
     let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
     let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
-    let writer = Writer { charge: session.account()?.charge(), growth, append: flags.append };
+    let writer = Writer { growth, append: flags.append };
     Ok(InPlace::open(session.arc(), file, path, flags.read, Some(writer), handle))
 }

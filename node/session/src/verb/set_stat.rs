@@ -3,7 +3,7 @@
 use flotilla_model::Permission;
 use flotilla_vfs::{OpenHow, SetStat};
 
-use crate::file::{Writer, resize};
+use crate::file::resize;
 use crate::files::Failure;
 use crate::path::VPath;
 use crate::session::{Session, Work};
@@ -44,9 +44,5 @@ async fn change_size(session: &Session, work: &Work, path: &VPath, size: u64) ->
     let file = session.root.open(path.as_bytes(), how, &work.guard).await.map_err(|error| session.failure(error))?;
     let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
     let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
-    let writer = Writer { charge: account.charge(), growth, append: false };
-    let done = resize(session, work, &file, &writer, size, &account).await;
-    writer.charge.publish();
-    writer.charge.give_back();
-    done
+    resize(session, work, &file, &growth, size, &account).await
 }

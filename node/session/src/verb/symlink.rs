@@ -1,11 +1,11 @@
 //! SYMLINK: the right is needed where the link is made and where it leads. A symlink counts as one file.
 
 use flotilla_model::Permission;
-use flotilla_vfs::VfsError;
 
+use super::open_write::end_uncertain;
 use crate::files::Failure;
 use crate::path::VPath;
-use crate::session::Session;
+use crate::session::{Session, settle};
 
 pub(super) async fn run(session: &Session, target: &[u8], link: &[u8]) -> Result<(), Failure> {
     let path = VPath::parse(link)?;
@@ -22,27 +22,17 @@ pub(super) async fn run(session: &Session, target: &[u8], link: &[u8]) -> Result
     if session.find_upload(&work, &path).await?.is_some() {
         return Err(Failure::Exists);
     }
-    let account = session.before_change(&work).await?;
-    let charge = account.charge();
-    if let Err(refused) = charge.raise(0, 1, &work.guard).await {
-        charge.give_back();
-        return Err(session.quota_failure(refused));
-    }
+    session.before_change(&work).await?;
+    let charge = session.charge_now(&work, 0, 1).await?;
     let durability = session.core.config.durability;
     match session.root.symlink(path.as_bytes(), target, durability, &work.guard).await {
         Ok(()) => {
-            charge.publish();
-            charge.give_back();
+            settle(Some(charge));
             session.log_command("Symlink", &path, Some(&leads_to));
             Ok(())
         }
         Err(error) => {
-            if matches!(error, VfsError::Io(_)) {
-                // Whether the name was made is not known: it stays counted.
-                charge.publish();
-                account.mark();
-            }
-            charge.give_back();
+            end_uncertain(session, charge, &error)?;
             Err(session.failure(error))
         }
     }

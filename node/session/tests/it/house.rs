@@ -75,11 +75,17 @@ fn address(port: u16) -> SocketAddr {
 
 impl House {
     pub async fn build() -> House {
+        Self::build_with(|cluster| cluster).await
+    }
+
+    /// With something between the core and the cluster.
+    pub async fn build_with<C: Cluster>(between: impl FnOnce(Arc<LocalCluster>) -> Arc<C>) -> House {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock::default());
         let cluster = LocalCluster::start_with(Arc::clone(&clock) as Arc<dyn Clock>);
         let storage = LocalStorage::open("files", folder.path(), LocalOptions::default()).await.unwrap();
-        let core = Core::new(CoreConfig::default(), Arc::clone(&cluster) as Arc<dyn Cluster>, vec![storage]);
+        let between: Arc<dyn Cluster> = between(Arc::clone(&cluster));
+        let core = Core::new(CoreConfig::default(), between, vec![storage]);
         House { cluster, core, clock, folder }
     }
 
@@ -122,6 +128,11 @@ impl House {
         let session = Arc::clone(admitted.session());
         drop(admitted);
         session.closed().await;
+    }
+
+    /// Slots in use by the state.
+    pub fn slots(&self, user: &str) -> u32 {
+        self.cluster.state().slots_in_use(&name(user))
     }
 
     pub fn path(&self, below: &str) -> PathBuf {

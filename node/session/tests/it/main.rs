@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod between;
+mod cuts;
 mod fleet;
+mod ghosts;
 mod house;
 mod ledger;
+mod logins;
+mod quota;
+mod rights;
 mod shortage;
 mod uploads;

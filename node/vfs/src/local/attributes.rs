@@ -31,26 +31,27 @@ pub(super) struct Chosen {
 }
 
 /// Copies owner, ACL and mode, in this order, from `old` (opened with `O_PATH`) to the upload. Owner and ACL as far as the system lets us.
-pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd, chosen: Chosen, guard: &GuardRef) -> VfsResult<()> {
+/// Says whether the upload was changed.
+pub(super) fn take_over(old: &OwnedFd, new: &OwnedFd, chosen: Chosen, guard: &GuardRef) -> VfsResult<bool> {
     let (was, is) = (stat_of(guard, old)?, stat_of(guard, new)?);
-    if !chosen.owner {
-        copy_owner(&was, &is, new, guard)?;
-    }
+    let has_owner = !chosen.owner && copy_owner(&was, &is, new, guard)?;
     let own_mode = if chosen.mode { u32::from(is.stx_mode) } else { u32::from(was.stx_mode) } & MODE_BITS;
     let has_acl = copy_acl(old, new, guard)?;
-    if has_acl || u32::from(is.stx_mode) & MODE_BITS != own_mode {
+    let has_mode = has_acl || u32::from(is.stx_mode) & MODE_BITS != own_mode;
+    if has_mode {
         guarded(guard, || rustix::fs::fchmod(new, mode_of(own_mode)))?;
     }
-    Ok(())
+    Ok(has_owner || has_mode)
 }
 
-fn copy_owner(was: &Statx, is: &Statx, new: &OwnedFd, guard: &GuardRef) -> VfsResult<()> {
+fn copy_owner(was: &Statx, is: &Statx, new: &OwnedFd, guard: &GuardRef) -> VfsResult<bool> {
     if (was.stx_uid, was.stx_gid) == (is.stx_uid, is.stx_gid) {
-        return Ok(());
+        return Ok(false);
     }
     let (uid, gid) = (Uid::from_raw(was.stx_uid), Gid::from_raw(was.stx_gid));
     match attempt(guard, || rustix::fs::fchown(new, Some(uid), Some(gid)))? {
-        Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(fact(errno)),
     }
 }

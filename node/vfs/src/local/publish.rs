@@ -39,8 +39,9 @@ impl StagedFile {
             return Err(VfsError::Invalid("the upload is published"));
         }
         let target = self.target();
+        let mut is_synced = false;
         for _ in 0..TRIES {
-            let caught = match self.try_name(&file, &target, durability, guard)? {
+            let caught = match self.try_name(&file, &target, durability, &mut is_synced, guard)? {
                 Tried::Again => continue,
                 Tried::Passed | Tried::Done(None) => None,
                 Tried::Done(name) => Some(name),
@@ -60,19 +61,26 @@ impl StagedFile {
         CaughtFile::new(self.staging.clone(), name, unsynced)
     }
 
-    fn try_name(&self, file: &OwnedFd, target: &Target, durability: Durability, guard: &GuardRef) -> VfsResult<Tried> {
+    fn try_name(
+        &self,
+        file: &OwnedFd,
+        target: &Target,
+        durability: Durability,
+        is_synced: &mut bool,
+        guard: &GuardRef,
+    ) -> VfsResult<Tried> {
         match look_at(guard, &target.folder, &target.name)?.as_ref().map(kind) {
             None => {
                 if durability == Durability::Close {
-                    guarded(guard, || rustix::fs::fsync(file))?;
+                    sync_once(file, is_synced, guard)?;
                 }
                 self.take_free_name(target, guard)
             }
             Some(FileKind::Directory) => Err(VfsError::IsDirectory),
             Some(FileKind::Other) => Err(VfsError::SpecialFile),
             Some(FileKind::File | FileKind::Symlink) => {
-                self.take_attributes(file, target, guard)?;
-                guarded(guard, || rustix::fs::fsync(file))?;
+                *is_synced &= !self.take_attributes(file, target, guard)?;
+                sync_once(file, is_synced, guard)?;
                 self.replace(target, guard)
             }
         }
@@ -101,11 +109,12 @@ impl StagedFile {
         }
     }
 
-    fn take_attributes(&self, file: &OwnedFd, target: &Target, guard: &GuardRef) -> VfsResult<()> {
+    /// Says whether the upload was changed by it.
+    fn take_attributes(&self, file: &OwnedFd, target: &Target, guard: &GuardRef) -> VfsResult<bool> {
         match open_path_at(&target.folder, &target.name, guard) {
             Ok(old) => take_over(&old, file, self.chosen(), guard),
             // Gone, or a symlink (which has none to copy).
-            Err(VfsError::NotFound | VfsError::LinkLoop) => Ok(()),
+            Err(VfsError::NotFound | VfsError::LinkLoop) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -156,7 +165,7 @@ impl StagedFile {
             attempt(guard, || rustix::fs::linkat(name.0, name.1, &self.staging.folder, &link, AtFlags::empty()))?;
         match linked {
             Ok(()) => self.rename_plainly(target, Some(link), guard),
-            Err(Errno::NOENT) => self.again_unless_fenced(guard),
+            Err(Errno::NOENT | Errno::STALE) => self.again_unless_fenced(guard),
             // Too many links, or the system forbids links to others' files.
             Err(Errno::MLINK | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
                 self.rename_plainly(target, None, guard)
@@ -187,4 +196,13 @@ impl StagedFile {
             let _ = rustix::fs::unlinkat(&self.staging.folder, link, AtFlags::empty());
         }
     }
+}
+
+/// A further try at a busy name need not wait for the disk again.
+fn sync_once(file: &OwnedFd, is_synced: &mut bool, guard: &GuardRef) -> VfsResult<()> {
+    if !*is_synced {
+        guarded(guard, || rustix::fs::fsync(file))?;
+        *is_synced = true;
+    }
+    Ok(())
 }

@@ -89,7 +89,7 @@ impl OpenRoot {
         match attempt(guard, || rustix::fs::linkat(&to.folder, &to.name[..], &staging.folder, &link, AtFlags::empty()))?
         {
             Ok(()) => Ok(Some(Some(link))),
-            Err(Errno::NOENT) => match staging.missing(guard) {
+            Err(Errno::NOENT | Errno::STALE) => match staging.missing(guard) {
                 VfsError::NotFound => Ok(None),
                 error => Err(error),
             },

@@ -57,7 +57,7 @@ impl StagingFolder {
             Ok(stat) if stat.stx_nlink == 0 => VfsError::Fenced,
             Ok(_) => VfsError::NotFound,
             Err(VfsError::Stopped(stopped)) => VfsError::Stopped(stopped),
-            // NFS answers ESTALE for a folder that is gone.
+            // NFS answers for a folder that is gone with an error.
             Err(_) => VfsError::Fenced,
         }
     }

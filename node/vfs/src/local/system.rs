@@ -10,7 +10,8 @@ use crate::backend::{FileKind, FileStat, GuardRef, InodeName, Stopped, VfsError,
 pub(super) const MODE_BITS: u32 = 0o777;
 /// Taken from the mode of everything new.
 pub(super) const UMASK: u32 = 0o022;
-/// How often a call is repeated that the kernel answers with EAGAIN because something was renamed meanwhile.
+/// How often a call is repeated that the kernel answers with EAGAIN because something was renamed meanwhile, or with EXDEV because what a
+/// scoped lookup found was moved out of its scope before the lookup ended (another session captured it).
 const RACE_RETRIES: usize = 16;
 
 /// One guarded system call whose error number the caller looks at.
@@ -23,7 +24,7 @@ pub(super) fn attempt<T>(
         guard.check()?;
         match call() {
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if tries < RACE_RETRIES => tries += 1,
+            Err(Errno::AGAIN | Errno::XDEV) if tries < RACE_RETRIES => tries += 1,
             other => return Ok(other),
         }
     }
@@ -37,7 +38,8 @@ pub(super) fn guarded<T>(guard: &GuardRef, call: impl FnMut() -> rustix::io::Res
 /// The fact behind an error number.
 pub(super) fn fact(errno: Errno) -> VfsError {
     match errno {
-        Errno::NOENT => VfsError::NotFound,
+        // NFS says ESTALE of a folder that was removed while it was open.
+        Errno::NOENT | Errno::STALE => VfsError::NotFound,
         Errno::EXIST => VfsError::Exists,
         Errno::ACCESS | Errno::PERM | Errno::ROFS => VfsError::Denied,
         Errno::ISDIR => VfsError::IsDirectory,
@@ -59,7 +61,8 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => panic!("the runtime is shutting down: {error}"),
+        // The runtime is shutting down and threw the job away before it began: nobody waits for an answer any more.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -76,7 +79,7 @@ pub(super) fn stat_at(guard: &GuardRef, folder: impl AsFd, name: &[u8]) -> VfsRe
 pub(super) fn look_at(guard: &GuardRef, folder: impl AsFd, name: &[u8]) -> VfsResult<Option<Statx>> {
     match attempt(guard, || rustix::fs::statx(&folder, name, AtFlags::SYMLINK_NOFOLLOW, wanted_stat()))? {
         Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT | Errno::STALE) => Ok(None),
         Err(errno) => Err(fact(errno)),
     }
 }

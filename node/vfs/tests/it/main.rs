@@ -15,6 +15,7 @@ mod guards;
 mod hidden_folder;
 mod kills;
 mod marker;
+mod moved_away;
 mod names;
 mod power_cuts;
 mod publish_races;

@@ -1,0 +1,104 @@
+//! SFTPGo's fields of a user that have no effect here: what the server itself makes is dropped, so that what was read can
+//! be sent back; what is not served in this version is taken while empty and refused by name when set.
+
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// Made by the server.
+const MADE: [&str; 17] = [
+    "id",
+    "has_password",
+    "used_quota_size",
+    "used_quota_files",
+    "last_quota_update",
+    "used_upload_data_transfer",
+    "used_download_data_transfer",
+    "last_login",
+    "created_at",
+    "updated_at",
+    "first_download",
+    "first_upload",
+    "last_password_change",
+    "oidc_custom_fields",
+    "revision",
+    // Of the addition to an answer that ended sessions.
+    "unconfirmed_nodes",
+    // Read below.
+    "filesystem",
+];
+
+/// A setting without effect would be a promise that is not kept.
+const UNSERVED: [&str; 6] =
+    ["virtual_folders", "groups", "role", "upload_data_transfer", "download_data_transfer", "total_data_transfer"];
+
+const UNSERVED_FILTERS: [&str; 23] = [
+    "file_patterns",
+    "tls_username",
+    "tls_certs",
+    "hooks",
+    "disable_fs_checks",
+    "web_client",
+    "allow_api_key_auth",
+    "user_type",
+    "bandwidth_limits",
+    "external_auth_cache_time",
+    "start_directory",
+    "two_factor_protocols",
+    "ftp_security",
+    "is_anonymous",
+    "default_shares_expiration",
+    "max_shares_expiration",
+    "password_expiration",
+    "password_strength",
+    "access_time",
+    "require_password_change",
+    "additional_emails",
+    "totp_config",
+    "recovery_codes",
+];
+
+/// Leaves the fields that have an effect, and those that nobody knows.
+pub(super) fn strip(body: Value) -> Result<Value, ApiError> {
+    let Value::Object(mut user) = body else { return Err(ApiError::invalid("body: not a JSON object")) };
+    local_only(&user)?;
+    user.retain(|name, value| !value.is_null() && !MADE.contains(&name.as_str()));
+    drop_empty(&mut user, "", &UNSERVED)?;
+    if let Some(Value::Object(filters)) = user.get_mut("filters") {
+        filters.retain(|_, value| !value.is_null());
+        drop_empty(filters, "filters.", &UNSERVED_FILTERS)?;
+    }
+    Ok(Value::Object(user))
+}
+
+fn local_only(user: &Map<String, Value>) -> Result<(), ApiError> {
+    let provider = user.get("filesystem").and_then(|filesystem| filesystem.get("provider"));
+    match provider {
+        None | Some(Value::Null) => Ok(()),
+        Some(provider) if provider.as_u64() == Some(0) => Ok(()),
+        Some(_) => Err(ApiError::field("filesystem.provider", "only 0 (local) is served in this version")),
+    }
+}
+
+fn drop_empty(object: &mut Map<String, Value>, prefix: &str, names: &[&str]) -> Result<(), ApiError> {
+    for name in names {
+        if let Some(value) = object.remove(*name)
+            && !is_empty(&value)
+        {
+            return Err(ApiError::field(format!("{prefix}{name}"), "not served in this version"));
+        }
+    }
+    Ok(())
+}
+
+/// What Go's encoder writes for a value nobody set; `None` is `tls_username`'s word for it.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(set) => !set,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty() || text == "None",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+    }
+}

@@ -1,0 +1,84 @@
+//! How a session's operations get room of the account: locally if they can, else after what is being freed here has been measured.
+
+use flotilla_model::Amount;
+
+use super::{Session, Work};
+use crate::files::Failure;
+use crate::growth::Growth;
+use crate::ledger::Charge;
+
+impl Session {
+    /// Charges this much more.
+    pub(crate) async fn raise(&self, work: &Work, charge: &Charge, bytes: u64, files: u64) -> Result<(), Failure> {
+        if charge.try_raise(bytes, files) {
+            return Ok(());
+        }
+        self.core.captures.measured(self.account_id).await;
+        charge.raise(bytes, files, &work.guard).await.map_err(|refused| self.quota_failure(refused))
+    }
+
+    /// Charges up to this total.
+    pub(crate) async fn raise_to(&self, work: &Work, charge: &Charge, bytes: u64, files: u64) -> Result<(), Failure> {
+        if charge.try_raise_to(bytes, files) {
+            return Ok(());
+        }
+        self.core.captures.measured(self.account_id).await;
+        charge.raise_to(bytes, files, &work.guard).await.map_err(|refused| self.quota_failure(refused))
+    }
+
+    /// A charge of its own for something that is made or grows at its name: end it with `settle`. A refusal leaves nothing.
+    pub(crate) async fn charge_now(&self, work: &Work, bytes: u64, files: u64) -> Result<Charge, Failure> {
+        let charge = self.account()?.charge();
+        match self.raise(work, &charge, bytes, files).await {
+            Ok(()) => Ok(charge),
+            Err(failure) => {
+                charge.give_back();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Charges what a file in place has not been charged for, up to this size. `None`: nothing more was due.
+    pub(crate) async fn charge_growth(
+        &self,
+        work: &Work,
+        growth: &Growth,
+        size: u64,
+    ) -> Result<Option<Charge>, Failure> {
+        if size <= growth.charged() {
+            return Ok(None);
+        }
+        let growing = growth.lock().await;
+        let more = size.saturating_sub(growing.charged());
+        if more == 0 {
+            return Ok(None);
+        }
+        let charge = self.charge_now(work, more, 0).await?;
+        growing.set(size);
+        Ok(Some(charge))
+    }
+
+    /// An append grows the file by its length, wherever its end is by now.
+    pub(crate) async fn charge_append(
+        &self,
+        work: &Work,
+        growth: &Growth,
+        len: u64,
+    ) -> Result<Option<Charge>, Failure> {
+        let growing = growth.lock().await;
+        let size = growing.charged().saturating_add(len);
+        self.check_size(size)?;
+        let charge = self.charge_now(work, len, 0).await?;
+        growing.set(size);
+        Ok(Some(charge))
+    }
+}
+
+/// What was charged is stored, or may be.
+pub(crate) fn settle(charge: Option<Charge>) {
+    if let Some(charge) = charge {
+        charge.publish();
+        debug_assert_eq!(charge.held(), Amount::ZERO);
+        charge.give_back();
+    }
+}

@@ -1,0 +1,144 @@
+//! Permissions (`reference/sftpgo.md` 2.1): which right each verb needs, on which folder.
+
+use std::collections::BTreeMap;
+
+use flotilla_model::Permission;
+use flotilla_session::*;
+
+use crate::house::*;
+
+use Permission::*;
+
+fn rules(entries: &[(&str, &[Permission])]) -> BTreeMap<String, Vec<Permission>> {
+    entries.iter().map(|(folder, rights)| ((*folder).to_owned(), rights.to_vec())).collect()
+}
+
+async fn with_rights(entries: &[(&str, &[Permission])]) -> (House, Admitted) {
+    let house = House::build().await;
+    house.create("demo", |user| user.permissions = rules(entries));
+    std::fs::create_dir_all(house.path("demo/open")).unwrap();
+    std::fs::create_dir_all(house.path("demo/shut")).unwrap();
+    std::fs::write(house.path("demo/open/file"), "o").unwrap();
+    std::fs::write(house.path("demo/shut/file"), "s").unwrap();
+    let admitted = house.session("demo").await;
+    (house, admitted)
+}
+
+fn denied<T>(result: Result<T, Failure>, right: &str) -> bool {
+    matches!(result, Err(Failure::NotAllowed(missing)) if missing == right)
+}
+
+#[tokio::test]
+async fn each_verb_needs_its_right() {
+    let (_house, admitted) = with_rights(&[("/", &[])]).await;
+    let session = admitted.session();
+    let attributes = SetStat::default();
+    assert!(denied(session.open(b"/open/file", READ, attributes).await, "download"));
+    assert!(denied(session.open(b"/open/file", WRITE, attributes).await, "overwrite"));
+    assert!(denied(session.open(b"/open/new", WRITE, attributes).await, "upload"));
+    let exclusive = OpenFlags { exclusive: true, truncate: false, ..WRITE };
+    assert!(denied(session.open(b"/open/new", exclusive, attributes).await, "upload"));
+    assert!(denied(session.open_dir(b"/open").await, "list"));
+    assert!(denied(session.stat(b"/open/file").await, "list"));
+    assert!(denied(session.lstat(b"/open/file").await, "list"));
+    assert!(denied(session.read_link(b"/open/file").await, "list"));
+    assert!(denied(session.remove(b"/open/file").await, "delete_files"));
+    assert!(denied(session.remove_dir(b"/open").await, "delete_dirs"));
+    assert!(denied(session.make_dir(b"/new", attributes).await, "create_dirs"));
+    assert!(denied(session.rename(b"/open/file", b"/open/x").await, "rename_files"));
+    assert!(denied(session.posix_rename(b"/open/file", b"/open/x").await, "rename_files"));
+    assert!(denied(session.symlink(b"file", b"/open/link").await, "create_symlinks"));
+    assert!(denied(session.space(b"/").await, "list"));
+    for (wanted, right) in [
+        (SetStat { mode: Some(0o600), ..attributes }, "chmod"),
+        (SetStat { owner: Some((1, 1)), ..attributes }, "chown"),
+        (SetStat { times: Some((1, 1)), ..attributes }, "chtimes"),
+        (SetStat { size: Some(0), ..attributes }, "overwrite"),
+    ] {
+        assert!(denied(session.set_stat(b"/open/file", wanted).await, right), "{right}");
+    }
+    assert_eq!(session.real_path(b"/open/../x").await.unwrap(), b"/x", "canonical text needs no right");
+}
+
+#[tokio::test]
+async fn the_nearest_entry_decides_and_only_it() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/shut", &[List]), ("/shut/deep", &[Upload])]).await;
+    std::fs::create_dir(house.path("demo/shut/deep")).unwrap();
+    let session = admitted.session();
+    put(session, "/open/new", b"x").await.unwrap();
+    assert!(denied(put(session, "/shut/new", b"x").await, "upload"));
+    assert_eq!(list(session, "/shut").await.unwrap(), ["deep", "file"]);
+    put(session, "/shut/deep/new", b"x").await.unwrap();
+    assert!(denied(list(session, "/shut/deep").await, "list"));
+    assert!(denied(get(session, "/shut/file").await, "download"));
+}
+
+#[tokio::test]
+async fn delete_and_rename_are_split_by_kind() {
+    let (_house, admitted) = with_rights(&[("/", &[List, DeleteFiles, RenameDirs])]).await;
+    let session = admitted.session();
+    session.remove(b"/open/file").await.unwrap();
+    assert!(denied(session.remove_dir(b"/open").await, "delete_dirs"));
+    session.rename(b"/open", b"/moved").await.unwrap();
+    assert!(denied(session.rename(b"/shut/file", b"/shut/x").await, "rename_files"));
+}
+
+#[tokio::test]
+async fn rename_needs_the_right_on_both_sides_and_overwrite_to_replace() {
+    let (house, admitted) = with_rights(&[("/", &[Rename, List]), ("/shut", &[List])]).await;
+    let session = admitted.session();
+    assert!(denied(session.rename(b"/open/file", b"/shut/x").await, "rename_files"));
+    assert!(denied(session.rename(b"/shut/file", b"/open/x").await, "rename_files"));
+    std::fs::write(house.path("demo/open/other"), "x").unwrap();
+    assert!(denied(session.posix_rename(b"/open/file", b"/open/other").await, "overwrite"));
+    session.rename(b"/open/file", b"/moved").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_symlink_needs_the_right_where_it_is_made_and_where_it_leads() {
+    for (link_side, target_side, allowed) in
+        [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
+    {
+        let rights = |held| if held { &[CreateSymlinks, List][..] } else { &[List][..] };
+        let entries = [("/", &[List][..]), ("/open", rights(link_side)), ("/shut", rights(target_side))];
+        let (_house, admitted) = with_rights(&entries).await;
+        let made = admitted.session().symlink(b"../shut/file", b"/open/link").await;
+        assert_eq!(made.is_ok(), allowed, "link side {link_side}, target side {target_side}: {made:?}");
+        assert!(allowed || denied(made, "create_symlinks"));
+    }
+}
+
+#[tokio::test]
+async fn a_symlink_does_not_carry_rights_from_one_folder_into_another() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/shut", &[List])]).await;
+    std::os::unix::fs::symlink("../shut/file", house.path("demo/open/link")).unwrap();
+    std::os::unix::fs::symlink("shut", house.path("demo/way")).unwrap();
+    let session = admitted.session();
+    for path in ["/open/link", "/way/file"] {
+        assert!(denied(get(session, path).await, "download"), "{path}");
+        assert!(put(session, path, b"x").await.is_err(), "{path}");
+    }
+    assert!(denied(put(session, "/way/new", b"x").await, "upload"));
+    assert!(denied(session.remove(b"/way/file").await, "delete_files"));
+    assert!(denied(session.rename(b"/way/file", b"/open/x").await, "rename_files"));
+    assert_eq!(house.read("demo/shut/file"), "s");
+}
+
+#[tokio::test]
+async fn the_staging_folder_is_hidden_where_the_root_is_the_storage() {
+    let house = House::build().await;
+    house.create("demo", |user| {
+        user.home = flotilla_model::Root::new(flotilla_model::StorageName::parse("files").unwrap(), "").unwrap();
+    });
+    let admitted = house.session("demo").await;
+    let session = admitted.session();
+    put(session, "/f", b"x").await.unwrap();
+    assert_eq!(list(session, "/").await.unwrap(), ["f"]);
+    for path in ["/.flotilla", "/.FLOTILLA", "/x/../.flotilla"] {
+        assert!(session.stat(path.as_bytes()).await.is_err(), "{path}");
+        assert!(session.open_dir(path.as_bytes()).await.is_err(), "{path}");
+        assert!(put(session, &format!("{path}/evil"), b"x").await.is_err(), "{path}");
+    }
+    session.symlink(b".flotilla", b"/way").await.ok();
+    assert!(session.open_dir(b"/way").await.is_err());
+}
