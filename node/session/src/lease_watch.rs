@@ -15,8 +15,7 @@ pub(crate) async fn run(cluster: Arc<dyn Cluster>, registry: Arc<Registry>) {
     loop {
         let lease = changes.borrow_and_update().clone();
         let left = lease.as_ref().map_or(0, |lease| lease.remaining_ns());
-        let living = lease.as_ref().filter(|_| left > 0).map(|lease| lease.epoch());
-        let ended = registry.end_other_epochs(living);
+        let ended = registry.end_without_lease();
         if ended > 0 {
             tracing::error!(sender = "lease", sessions = ended, "lease lost: sessions ended");
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flotilla_cluster::ProbeAnswer;
-use flotilla_model::{Effect, Epoch, NodeId, SessionId, State, Username};
+use flotilla_model::{Effect, NodeId, SessionId, State, Username};
 
 use crate::connection::{Connection, Life};
 use crate::gate::EndReason;
@@ -101,12 +101,15 @@ impl Registry {
         self.all().iter().for_each(|entry| entry.reconcile(state));
     }
 
-    /// Ends every session that is not of the living epoch; `None`: all.
-    pub fn end_other_epochs(&self, living: Option<Epoch>) -> usize {
-        let over: Vec<_> = self.all().into_iter().filter(|entry| Some(entry.id.epoch) != living).collect();
-        let cut = over.iter().filter(|entry| entry.connection.gate().ended().is_none()).count();
+    /// Ends every session whose lease is over; returns how many it ended.
+    pub fn end_without_lease(&self) -> usize {
+        let dead = |entry: &Arc<Entry>| {
+            let gate = entry.connection.gate();
+            gate.ended().is_none() && gate.lease().is_some_and(|lease| lease.is_dead())
+        };
+        let over: Vec<_> = self.all().into_iter().filter(dead).collect();
         over.iter().for_each(|entry| entry.connection.gate().cut(EndReason::LeaseLost));
-        cut
+        over.len()
     }
 
     /// Answers for one session of this node (2.5).

@@ -192,6 +192,8 @@ impl Upload {
             Phase::Published(_) => return self.sync_published(session, work).await,
             Phase::Staged => {}
         }
+        // What was announced at OPEN and not written is not stored.
+        self.charge.lower_to(self.size.load(Ordering::Acquire), 1);
         match self.staged.publish(session.core.config.durability, &work.guard).await {
             Ok(caught) => {
                 self.publish_charge(session);

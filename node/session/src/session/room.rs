@@ -17,6 +17,13 @@ impl Session {
         charge.raise(bytes, files, &work.guard).await.map_err(|refused| self.quota_failure(refused))
     }
 
+    /// Whether the client's answers pile up because it does not read: its uploads that wait for room count as the youngest then (5.2).
+    pub fn set_stalled(&self, stalled: bool) {
+        if let Ok(account) = self.account() {
+            account.set_stalled(stalled);
+        }
+    }
+
     /// Charges up to this total.
     pub(crate) async fn raise_to(&self, work: &Work, charge: &Charge, bytes: u64, files: u64) -> Result<(), Failure> {
         if charge.try_raise_to(bytes, files) {

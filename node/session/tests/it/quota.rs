@@ -132,7 +132,7 @@ async fn files_and_symlinks_count_and_directories_do_not() {
     assert!(exceeded(put(session, "/b", b"").await));
     assert!(exceeded(session.symlink(b"a", b"/link2").await));
     assert!(exceeded(session.open(b"/lock2", exclusive, SetStat::default()).await));
-    assert!(matches!(session.open(b"/lock", exclusive, SetStat::default()).await, Err(_)));
+    assert!(session.open(b"/lock", exclusive, SetStat::default()).await.is_err());
     assert!(!house.path("demo/lock2").exists());
     session.remove(b"/link").await.unwrap();
     put(session, "/b", b"").await.unwrap();
@@ -182,4 +182,49 @@ async fn statvfs_shows_what_the_quota_leaves() {
     let shown = session.space(b"/").await.unwrap().space;
     assert_eq!((shown.total_bytes, shown.free_bytes), (1 << 20, 3 << 18));
     assert_eq!((shown.total_files, shown.free_files), (10, 9));
+}
+
+#[tokio::test]
+async fn what_was_announced_at_open_and_not_written_is_not_counted() {
+    let (house, admitted) = limited(QUOTA, 0).await;
+    let session = admitted.session();
+    let announced = SetStat { size: Some(800), ..SetStat::default() };
+    let file = session.open(b"/f", WRITE, announced).await.unwrap();
+    assert!(exceeded(put(session, "/g", &[b'x'; 300]).await), "its room is taken meanwhile");
+    file.write(0, vec![b'x'; 100].into()).await.unwrap();
+    file.close().await.unwrap();
+    put(session, "/g", &[b'x'; 300]).await.unwrap();
+    house.leave(admitted).await;
+    assert_eq!(house.used("demo"), Amount::new(400, 2));
+}
+
+#[tokio::test]
+async fn what_was_replaced_or_shrunk_while_staged_is_counted_once() {
+    let (house, admitted) = limited(QUOTA, 0).await;
+    let session = admitted.session();
+    for size in [400, 10, 500] {
+        put(session, "/f", &vec![b'x'; size]).await.unwrap();
+    }
+    let file = session.open(b"/g", WRITE, SetStat::default()).await.unwrap();
+    file.write(0, vec![b'x'; 300].into()).await.unwrap();
+    file.set_stat(SetStat { size: Some(50), ..SetStat::default() }).await.unwrap();
+    file.close().await.unwrap();
+    house.leave(admitted).await;
+    assert_eq!(house.used("demo"), Amount::new(550, 2));
+    assert_eq!(house.staged("demo"), 0);
+}
+
+#[tokio::test]
+async fn an_upload_of_a_dead_epoch_is_fenced_before_the_next_change_and_cannot_be_published() {
+    let (house, frozen) = limited(0, 0).await;
+    let late = frozen.session().open(b"/f", WRITE, SetStat::default()).await.unwrap();
+    late.write(0, b"late".to_vec().into()).await.unwrap();
+    assert_eq!(house.staged("demo"), 1);
+    house.cluster.register();
+    let next = house.session("demo").await;
+    put(next.session(), "/f", b"acknowledged since").await.unwrap();
+    assert!(late.close().await.is_err());
+    house.leave(frozen).await;
+    assert_eq!(house.read("demo/f"), "acknowledged since");
+    assert_eq!(house.staged("demo"), 0);
 }
