@@ -9,7 +9,7 @@ help:            ## this text
 
 dev:             ## build, then run three nodes on loopback with a demo user (ends with Ctrl-C)
 	$(CARGO) build --release --locked -p flotilla
-	$$($(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/release/flotilla dev --dir dev-data
+	$$($(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/release/flotilla dev --dir dev-data $(ARGS)
 
 build:           ## the release binary
 	$(CARGO) build --release --locked -p flotilla

@@ -1,2 +1,81 @@
-//! Placeholder.
-fn main() {}
+//! The `flotilla` program: one binary for nodes, the demonstration and administration.
+
+mod bootstrap;
+mod config;
+mod dev;
+mod readiness;
+mod secrets;
+mod serve;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// SFTP that survives its servers.
+#[derive(Parser)]
+#[command(name = "flotilla", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a cluster on loopback with a demo user, to try things out.
+    Dev(dev::DevArgs),
+    /// Runs a node.
+    Serve(serve::ServeArgs),
+    /// Checks or shows a node's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Says what is wrong with it, or that nothing is.
+    Check {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Shows what holds after file, conf.d and environment. Secrets stay in their files.
+    Show {
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
+        Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),
+        Command::Config(command) => outcome(configuration(command)),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("flotilla").build()?)
+}
+
+fn configuration(command: ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Check { config } => {
+            config::Config::load(&config)?;
+            println!("{}: fine", config.display());
+        }
+        ConfigCommand::Show { config } => print!("{}", toml::to_string_pretty(&config::Config::load(&config)?)?),
+    }
+    Ok(())
+}
+
+fn outcome(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flotilla: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

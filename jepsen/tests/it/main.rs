@@ -1,0 +1,12 @@
+//! The main job, end to end, against real processes: what `docs/` promises a new user by hand, twenty times over.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod demonstration;
+mod evasion;
+mod faults;
+mod freeze;
+mod quota;
+mod revocation;
+mod sessions;

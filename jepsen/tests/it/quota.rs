@@ -1,0 +1,100 @@
+//! P2 by hand: what is stored never passes the quota, and exactly as many uploads succeed as fit.
+
+use flotilla_jepsen::client::{Sftp, Upload};
+use flotilla_jepsen::lab::Lab;
+use futures::future::join_all;
+
+const MIB: u64 = 1 << 20;
+const RUNS: usize = 20;
+
+/// Uploads files of `sizes` at once, the n-th through node `nodes[n]`, each over a connection of its own.
+async fn race(lab: &Lab, user: &str, sizes: &[u64], nodes: &[usize]) -> Vec<Upload> {
+    let uploads = sizes.iter().zip(nodes).enumerate().map(|(n, (size, node))| async move {
+        let sftp = match Sftp::login(lab.sftp_port(*node), user).await {
+            Ok(Ok(sftp)) => sftp,
+            other => panic!("login: {:?}", other.map(|login| login.err())),
+        };
+        let outcome = sftp.upload(&format!("/f{n}"), *size, 32 * 1024).await;
+        sftp.leave().await;
+        outcome
+    });
+    join_all(uploads).await
+}
+
+/// One run: the right number succeeds, the rest are refused by a status, what is stored is exactly what was told OK.
+async fn check(lab: &Lab, user: &str, sizes: &[u64], nodes: &[usize], expected: usize, limit: (u64, u64)) {
+    let outcomes = race(lab, user, sizes, nodes).await;
+    let stored: Vec<usize> = (0..sizes.len()).filter(|n| matches!(outcomes[*n], Upload::Stored)).collect();
+    let (bytes, files) = lab.stored(user).unwrap();
+    let context = || format!("{user}: {outcomes:?}, stored {bytes} bytes in {files} files\n{}", lab.log_tails());
+    assert!(!outcomes.iter().any(|outcome| matches!(outcome, Upload::Lost(_))), "{}", context());
+    assert!((limit.0 == 0 || bytes <= limit.0) && (limit.1 == 0 || files <= limit.1), "over quota: {}", context());
+    assert_eq!(stored.len(), expected, "{}", context());
+    for n in &stored {
+        let length = std::fs::metadata(lab.files().join(user).join(format!("f{n}"))).map(|meta| meta.len());
+        assert_eq!(length.ok(), Some(sizes[*n]), "told OK but not whole: f{n} {}", context());
+    }
+    assert_eq!(files as usize, stored.len(), "a refused upload left a file: {}", context());
+}
+
+async fn twenty(name: &str, sizes: &[u64], nodes: &[usize], expected: usize, limit: (u64, u64)) {
+    let lab = Lab::start(3).await.unwrap();
+    for run in 0..RUNS {
+        let user = format!("{name}{run}");
+        lab.user(&user, 0, limit.0, limit.1).await.unwrap();
+        check(&lab, &user, sizes, nodes, expected, limit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_do_not_fit_together_exactly_one_succeeds() {
+    let lab = Lab::start(3).await.unwrap();
+    for run in 0..RUNS {
+        for (name, size, nodes) in
+            [("six", 6, [1, 2]), ("nine", 9, [2, 3]), ("samenode", 6, [1, 1]), ("sameninenode", 9, [3, 3])]
+        {
+            let user = format!("{name}{run}");
+            lab.user(&user, 0, 10 * MIB, 0).await.unwrap();
+            check(&lab, &user, &[size * MIB, size * MIB], &nodes, 1, (10 * MIB, 0)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_24_uploads_of_one_mebibyte_exactly_ten_fit() {
+    let nodes: Vec<usize> = (0..24).map(|n| n % 3 + 1).collect();
+    twenty("many", &[MIB; 24], &nodes, 10, (10 * MIB, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quota_of_files_is_as_strict() {
+    let nodes: Vec<usize> = (0..12).map(|n| n % 3 + 1).collect();
+    twenty("files", &[1000; 12], &nodes, 5, (0, 5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_commands_do_not_depend_on_the_number_of_writes() {
+    let lab = Lab::start(3).await.unwrap();
+    let mut commands = Vec::new();
+    for (user, chunk) in [("small", 32 * 1024), ("large", 256 * 1024 - 4096)] {
+        lab.user(user, 0, 4096 * MIB, 0).await.unwrap();
+        let before = quota_commands(&lab).await;
+        let sftp = Sftp::login(lab.sftp_port(2), user).await.unwrap().expect("login");
+        let outcome = sftp.upload("/big", 1024 * MIB, chunk).await;
+        assert!(matches!(outcome, Upload::Stored), "{outcome:?}\n{}", lab.log_tails());
+        sftp.leave().await;
+        commands.push(quota_commands(&lab).await - before);
+        std::fs::remove_file(lab.files().join(user).join("big")).unwrap();
+    }
+    eprintln!("quota commands of a 1 GiB upload: {} at 32 KiB, {} at 252 KiB", commands[0], commands[1]);
+    assert!(commands.iter().all(|count| *count > 0.0 && *count <= 40.0), "{commands:?}");
+}
+
+/// Quota commands proposed by all nodes so far.
+async fn quota_commands(lab: &Lab) -> f64 {
+    let mut sum = 0.0;
+    for node in 1..=3 {
+        sum += lab.rest(node).unwrap().metric("flotilla_quota_commands_total", "").await.unwrap();
+    }
+    sum
+}

@@ -1,0 +1,124 @@
+//! What the first node says to a new cluster: host keys, the first admin token, under `dev` also the demo user. Once.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flotilla_cluster::{Cluster, new_request_id};
+use flotilla_model::command::{CreateUser, PutSecret, PutToken};
+use flotilla_model::{Command, CommandId, Filters, Permission, Refusal, Root, Status, StorageName, UserSpec, Username};
+use serde::{Deserialize, Serialize};
+
+use crate::secrets::ClusterKey;
+
+/// The sealed host keys' name in the log. Present means: the cluster has been set up.
+pub const HOST_KEYS: &str = "ssh-host-keys";
+
+/// How long the first node tries before it gives up and says why.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A file beside the first node's configuration, made by `dev` (and later `init`).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    pub token_name: String,
+    /// SHA-256 of the admin token's text, hexadecimal.
+    pub token_sha256: String,
+    pub demo: Option<Demo>,
+}
+
+/// The demonstration's user.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demo {
+    pub username: String,
+    pub password_hash: String,
+    pub public_key: String,
+    pub storage: String,
+}
+
+impl Bootstrap {
+    pub fn load(file: &Path) -> Result<Option<Bootstrap>> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| file.display().to_string())?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+        }
+    }
+
+    /// Sets a new cluster up. The host keys come last: they mark the work as done.
+    pub async fn apply(&self, cluster: &Arc<dyn Cluster>, key: &ClusterKey, cluster_id: &str) -> Result<()> {
+        cluster.barrier(LIMIT).await.context("a new cluster needs a quorum of its nodes")?;
+        if cluster.state().secret(HOST_KEYS).is_some() {
+            return Ok(());
+        }
+        let hash = parse_sha256(&self.token_sha256).context("token_sha256: expected 64 hexadecimal digits")?;
+        let token = PutToken {
+            name: self.token_name.clone(),
+            hash,
+            permissions: vec!["*".into()],
+            expires_at: 0,
+            replace: true,
+        };
+        submit(cluster, Command::PutToken(token)).await?;
+        if let Some(demo) = &self.demo {
+            submit(cluster, Command::CreateUser(demo.command()?)).await?;
+        }
+        let host_keys: Vec<u8> =
+            flotilla_ssh::generate_host_keys()?.export()?.iter().flat_map(|key| key.pem.expose().to_vec()).collect();
+        let sealed = key.seal(cluster_id, HOST_KEYS, &host_keys)?;
+        submit(cluster, Command::PutSecret(PutSecret { name: HOST_KEYS.into(), expected_revision: Some(0), sealed }))
+            .await
+    }
+}
+
+impl Demo {
+    fn command(&self) -> Result<CreateUser> {
+        let spec = UserSpec {
+            status: Status::Enabled,
+            expiration_date: 0,
+            password_hash: Some(self.password_hash.clone()),
+            public_keys: vec![self.public_key.clone()],
+            home: Root::new(StorageName::parse(&self.storage)?, &self.username)?,
+            uid: 0,
+            gid: 0,
+            max_sessions: 0,
+            quota_size: 0,
+            quota_files: 0,
+            permissions: [("/".to_owned(), vec![Permission::Any])].into(),
+            upload_bandwidth: 0,
+            download_bandwidth: 0,
+            filters: Filters::default(),
+            email: String::new(),
+            description: "made by flotilla dev".into(),
+            additional_info: String::new(),
+        };
+        Ok(CreateUser { username: Username::parse(&self.username)?, spec })
+    }
+}
+
+async fn submit(cluster: &Arc<dyn Cluster>, command: Command) -> Result<()> {
+    let submitted = cluster.submit(CommandId::Request(new_request_id()), "bootstrap", command, LIMIT).await?;
+    match submitted.reply {
+        Ok(_) | Err(Refusal::UserExists { .. } | Refusal::NameExists { .. } | Refusal::RevisionMismatch { .. }) => {
+            Ok(())
+        }
+        Err(refusal) => bail!("setting the cluster up: {refusal}"),
+    }
+}
+
+/// The host keys as they lie in the log: OpenSSH private keys, one behind the other.
+pub fn parse_host_keys(bytes: &[u8]) -> Result<flotilla_ssh::HostKeys> {
+    let text = std::str::from_utf8(bytes).context("host keys are not text")?;
+    let pems = text.split_inclusive("-----END OPENSSH PRIVATE KEY-----\n").filter(|pem| !pem.trim().is_empty());
+    Ok(flotilla_ssh::HostKeys::parse(pems)?)
+}
+
+fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+    let bytes: Option<Vec<u8>> = (0..text.len())
+        .step_by(2)
+        .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    bytes?.try_into().ok()
+}

@@ -1,0 +1,5 @@
+//! Tests of the whole workspace's shape.
+
+#![allow(clippy::unwrap_used)]
+
+mod tidy;
