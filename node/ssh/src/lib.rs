@@ -17,6 +17,9 @@ mod sock;
 mod startups;
 mod throttle;
 
+#[cfg(test)]
+mod plain_tests;
+
 pub use cidr::{Cidr, InvalidCidr};
 pub use config::{Config, Limits, Listen, ProxyProtocol};
 pub use host_keys::{ExportedKey, HostKeyError, HostKeys, generate_host_keys};

@@ -99,6 +99,13 @@ impl SshServer {
         Ok(SshServer { shared, listeners, addresses })
     }
 
+    /// Before anything else shares it.
+    #[cfg(test)]
+    pub(crate) fn set_russh(&mut self, config: russh::server::Config) {
+        let shared = Arc::get_mut(&mut self.shared).expect("nothing else shares it yet");
+        shared.russh = Arc::new(config);
+    }
+
     pub fn handle(&self) -> Handle {
         Handle { shared: Arc::clone(&self.shared), addresses: self.addresses.clone() }
     }

@@ -82,3 +82,6 @@ impl Drop for Sock {
         self.wire.note_dead();
     }
 }
+
+#[cfg(test)]
+mod tests;
