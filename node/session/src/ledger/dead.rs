@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flotilla_model::State;
-use flotilla_model::command::{AccountCommand, SettleDead};
+use flotilla_model::command::{AccountCommand, MAX_CREDITS, SettleDead};
 
 use super::Inner;
 use super::book::Book;
@@ -36,8 +36,9 @@ impl Inner {
                 epoch: book.lease.epoch(),
                 since: book.key.since,
                 total: pages.total,
-                credits: pages.credits.clone(),
-                mark: pages.mark,
+                credits: pages.credits.iter().take(MAX_CREDITS).copied().collect(),
+                // What does not fit stays charged until a scan.
+                mark: pages.mark || pages.credits.len() > MAX_CREDITS,
             }
         };
         let (inner, book) = (Arc::clone(self), Arc::clone(book));

@@ -60,9 +60,15 @@ pub(super) async fn run(inner: Arc<Inner>) {
         }
         for account in inner.scans.take() {
             let Some(row) = state.account(account) else { continue };
-            if state.wants_scan(row) {
-                inner.scan_in_turn(&state, row).await;
+            if !state.wants_scan(row) {
+                continue;
             }
+            if state.scan_obstacle(row, false).is_some() {
+                // What is in its way need not touch its row when it goes: looked at again.
+                inner.scans.note(account);
+                continue;
+            }
+            inner.scan_in_turn(&state, row).await;
         }
     }
 }

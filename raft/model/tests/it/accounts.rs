@@ -109,6 +109,19 @@ fn a_refusal_needs_an_answer_of_every_holder_begun_after_the_ask() {
 }
 
 #[test]
+fn an_answer_that_began_before_its_nodes_last_grant_does_not_count() {
+    let mut desk = Desk::new();
+    granted(desk.ask(1, 90, 0));
+    desk.ask(2, 20, 0).unwrap();
+    desk.answer(1, 0);
+    assert_eq!(granted(desk.ask(1, 5, 0)), 5);
+    desk.answer(2, 0);
+    assert!(desk.row().has_waiting(), "node 1 was granted since it answered: it may hold what it got");
+    desk.answer(1, 0);
+    assert!(!desk.row().has_waiting());
+}
+
+#[test]
 fn a_waiter_does_not_wait_for_a_node_whose_epoch_ended() {
     let mut desk = Desk::new();
     granted(desk.ask(1, 100, 0));
