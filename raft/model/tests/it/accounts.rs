@@ -42,6 +42,9 @@ impl Desk {
         self.row().holders[&(NodeId(node), self.world.epoch(node))].clone()
     }
     fn ask(&mut self, node: u64, need: i64, ahead: i64) -> Reply {
+        self.ask_holding(node, need, ahead, None)
+    }
+    fn ask_holding(&mut self, node: u64, need: i64, ahead: i64, held: Option<(i64, UploadOrder)>) -> Reply {
         let incarnation = self.world.state.user(&name("demo")).unwrap().incarnation;
         let grant = Grant {
             account: self.account,
@@ -49,8 +52,8 @@ impl Desk {
             incarnation,
             need: bytes(need),
             ahead: bytes(ahead),
-            holds: Amount::ZERO,
-            order: None,
+            holds: bytes(held.map_or(0, |held| held.0)),
+            order: held.map(|held| held.1),
         };
         self.as_node(node, AccountCommand::Grant(grant))
     }
@@ -119,6 +122,31 @@ fn an_answer_that_began_before_its_nodes_last_grant_does_not_count() {
     assert!(desk.row().has_waiting(), "node 1 was granted since it answered: it may hold what it got");
     desk.answer(1, 0);
     assert!(!desk.row().has_waiting());
+}
+
+#[test]
+fn nobody_is_refused_while_a_failed_upload_holds_room_that_comes_back() {
+    let mut desk = Desk::new();
+    desk.world.open(3, "demo").unwrap();
+    granted(desk.ask(1, 60, 0));
+    granted(desk.ask(2, 40, 0));
+    let order = UploadOrder { grant: desk.world.index, node: NodeId(2), number: 1 };
+    desk.ask_holding(2, 10, 0, Some((40, order))).unwrap();
+    for node in 1..=3 {
+        desk.answer(node, 0);
+    }
+    let (refused, waiter) = desk.row().waiters.into_iter().next().unwrap();
+    assert!(matches!(waiter.state, WaiterState::Refused(_)), "nothing younger holds room");
+    desk.ask(3, 30, 0).unwrap();
+    for node in 1..=3 {
+        desk.answer(node, 0);
+    }
+    assert!(desk.row().has_waiting(), "what node 2's refused upload holds comes back");
+    let returned = vec![(LIMIT, bytes(40))];
+    let part = AccountSettlement { returned, seen: vec![refused.number], ..desk.part(2) };
+    desk.settle(2, part);
+    let row = desk.row();
+    assert!(matches!(row.waiters.values().next().unwrap().state, WaiterState::Granted { .. }), "{row:?}");
 }
 
 #[test]
