@@ -7,6 +7,7 @@ mod grants_within_limit;
 mod holders_count_sessions;
 mod indices_agree;
 mod limited_users_counted;
+mod roots_apart;
 mod sessions_within_limit;
 
 pub use answers_bounded::answers_bounded;
@@ -16,6 +17,7 @@ pub use grants_within_limit::grants_within_limit;
 pub use holders_count_sessions::holders_count_sessions;
 pub use indices_agree::indices_agree;
 pub use limited_users_counted::limited_users_counted;
+pub use roots_apart::roots_apart;
 pub use sessions_within_limit::sessions_within_limit;
 
 use crate::State;
@@ -38,6 +40,7 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
     sessions_within_limit(state)?;
     events_dense_and_chained(state)?;
     indices_agree(state)?;
+    roots_apart(state)?;
     answers_bounded(state)?;
     holders_count_sessions(state)?;
     limited_users_counted(state)?;

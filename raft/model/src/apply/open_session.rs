@@ -99,6 +99,7 @@ fn open(scope: &mut Scope<'_>, id: SessionId, command: &OpenSession, user: &User
         cut: None,
     };
     scope.put(session.clone());
+    debug_assert!(user.max_sessions == 0 || scope.state.slots_in_use(&user.username) <= user.max_sessions);
     account::session_opened(scope, &session);
     let (username, remote) = (command.username.clone(), command.remote.clone());
     scope.event(Fact::SessionOpened { session: id, username, remote });

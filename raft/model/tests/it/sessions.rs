@@ -116,3 +116,48 @@ fn a_killed_session_keeps_its_slot_until_its_node_closes_it() {
     world.close(session).unwrap();
     world.open(1, "demo").unwrap();
 }
+
+/// What nodes ask for does not depend on how the leader groups it.
+#[test]
+fn the_split_into_entries_changes_no_outcome() {
+    let outcomes = |group: usize| {
+        let mut world = World::new(3);
+        for user in 0..5 {
+            let max_sessions = 1 + user % 3;
+            world.create(&format!("user{user}"), UserSpec { max_sessions, ..spec(&format!("h/{user}")) });
+        }
+        let mut commands = Vec::new();
+        let mut opened = Vec::new();
+        for turn in 0_u64..2_000 {
+            let id = world.id(1 + turn * 7 % 3);
+            let CommandId::Node { node, epoch, number, .. } = id else { panic!("a node's id") };
+            let session = SessionId { node, epoch, number };
+            let own: Vec<SessionId> = opened.iter().copied().filter(|other: &SessionId| other.node == node).collect();
+            let command = match (turn % 5, own.first()) {
+                (0 | 1, Some(first)) => {
+                    opened.retain(|other| other != first);
+                    close_command(*first)
+                }
+                (2, Some(first)) => Command::AddSlot(AddSlot { session: *first }),
+                _ => {
+                    opened.push(session);
+                    world.open_command(&format!("user{}", turn * 13 % 5))
+                }
+            };
+            commands.push(Envelope { id, actor: "node".into(), command });
+        }
+        let mut replies = Vec::new();
+        for group in commands.chunks(group) {
+            replies.extend(world.entry(group.to_vec()));
+        }
+        let granted: Vec<bool> = replies.iter().map(Result::is_ok).collect();
+        let live: Vec<(SessionId, u32)> = world.state.live_sessions().map(|s| (s.id, s.slots)).collect();
+        let facts: Vec<_> = world.state.events_after(0).unwrap().map(|event| event.fact.clone()).collect();
+        (granted, live, facts.into_iter().rev().take(1_000).collect::<Vec<_>>())
+    };
+    let (single, many) = (outcomes(1), outcomes(37));
+    assert!(single.0.contains(&false) && single.0.contains(&true));
+    assert_eq!(single.0, many.0);
+    assert_eq!(single.1, many.1);
+    assert_eq!(single.2, many.2);
+}
