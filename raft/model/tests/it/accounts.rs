@@ -64,9 +64,12 @@ impl Desk {
         self.as_node(node, AccountCommand::Settle(Settle { accounts: vec![part] })).unwrap();
     }
     fn answer(&mut self, node: u64, returned: i64) {
+        self.answer_with(node, returned, Vec::new());
+    }
+    fn answer_with(&mut self, node: u64, returned: i64, uploads: Vec<OpenUpload>) {
         let settlement = AccountSettlement { returned: vec![(LIMIT, bytes(returned))], ..self.part(node) };
         let begun = self.world.index;
-        let answer = RecallAnswer { settlement, begun, uploads: Vec::new() };
+        let answer = RecallAnswer { settlement, begun, uploads };
         self.as_node(node, AccountCommand::Answer(answer)).unwrap();
     }
     fn credit(&mut self, node: u64, inode: u64, amount: i64, measured: LogIndex) {
@@ -147,6 +150,65 @@ fn nobody_is_refused_while_a_failed_upload_holds_room_that_comes_back() {
     desk.settle(2, part);
     let row = desk.row();
     assert!(matches!(row.waiters.values().next().unwrap().state, WaiterState::Granted { .. }), "{row:?}");
+}
+
+/// Node 1's upload is older than node 2's; together they take all.
+fn two_uploads(desk: &mut Desk) -> [OpenUpload; 2] {
+    [(1, 60), (2, 40)].map(|(node, room)| {
+        granted(desk.ask(node, room, 0));
+        let order = UploadOrder { grant: desk.world.index, node: NodeId(node), number: 1 };
+        OpenUpload { order, room: bytes(room), failed: false }
+    })
+}
+
+#[test]
+fn an_older_upload_waits_while_a_younger_one_holds_room() {
+    let mut desk = Desk::new();
+    let [older, younger] = two_uploads(&mut desk);
+    desk.ask_holding(1, 10, 0, Some((60, older.order))).unwrap();
+    desk.answer_with(1, 0, vec![older]);
+    desk.answer_with(2, 0, vec![younger]);
+    assert!(desk.row().has_waiting());
+    let part = AccountSettlement { spent: vec![(LIMIT, bytes(40))], ..desk.part(2) };
+    desk.settle(2, part);
+    desk.answer(2, 0);
+    let state = desk.row().waiters.into_values().next().unwrap().state;
+    assert!(matches!(state, WaiterState::Refused(_)), "the younger one is published: its room is taken");
+}
+
+#[test]
+fn of_two_that_wait_the_younger_is_refused_and_the_older_gets_its_room() {
+    let mut desk = Desk::new();
+    let [older, younger] = two_uploads(&mut desk);
+    desk.ask_holding(1, 10, 0, Some((60, older.order))).unwrap();
+    desk.ask_holding(2, 10, 0, Some((40, younger.order))).unwrap();
+    desk.answer_with(1, 0, vec![older]);
+    desk.answer_with(2, 0, vec![younger]);
+    let waiters: Vec<(WaiterId, Waiter)> = desk.row().waiters.into_iter().collect();
+    assert_eq!(waiters[0].1.state, WaiterState::Waiting);
+    assert!(matches!(waiters[1].1.state, WaiterState::Refused(_)));
+    let (returned, seen) = (vec![(LIMIT, bytes(40))], vec![waiters[1].0.number]);
+    let part = AccountSettlement { returned, seen, ..desk.part(2) };
+    desk.settle(2, part);
+    assert!(matches!(desk.row().waiters[&waiters[0].0].state, WaiterState::Granted { .. }));
+}
+
+#[test]
+fn a_new_limit_gives_nothing_before_every_holder_confirmed() {
+    let mut desk = Desk::new();
+    let quota = |quota_size| UserPatch { quota_size: Some(quota_size), ..UserPatch::default() };
+    desk.world.update("demo", quota(0)).unwrap();
+    desk.world.update("demo", quota(100)).unwrap();
+    let limited_since = desk.row().limited_since;
+    assert_eq!(desk.ask(1, 10, 0), Ok(Done::Account(AccountDone::Waiting)));
+    for (node, reported) in [(1, 0), (2, 70)] {
+        assert!(desk.row().has_waiting());
+        let settlement = AccountSettlement { reported: bytes(reported), ..desk.part(node) };
+        let confirm = ConfirmLimited { settlement, limited_since, held: bytes(reported / 7) };
+        desk.as_node(node, AccountCommand::Confirm(confirm)).unwrap();
+    }
+    assert!(matches!(desk.row().waiters.values().next().unwrap().state, WaiterState::Granted { .. }));
+    assert_eq!(desk.row().taken(), bytes(70 + 10 + 10));
 }
 
 #[test]
