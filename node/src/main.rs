@@ -1,6 +1,7 @@
 //! The `flotilla` program: one binary for nodes, the demonstration and administration.
 
 mod bootstrap;
+mod cli;
 mod config;
 mod dev;
 mod readiness;
@@ -17,6 +18,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "flotilla", version, arg_required_else_help = true)]
 struct Arguments {
+    #[command(flatten)]
+    globals: cli::Globals,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,6 +33,8 @@ enum Command {
     /// Checks or shows a node's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    #[command(flatten)]
+    Admin(cli::AdminCommand),
 }
 
 #[derive(Subcommand)]
@@ -52,6 +57,10 @@ fn main() -> ExitCode {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
         Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),
         Command::Config(command) => outcome(configuration(command)),
+        Command::Admin(command) => match runtime() {
+            Ok(runtime) => runtime.block_on(cli::run(command, arguments.globals)),
+            Err(error) => outcome(Err(error)),
+        },
     }
 }
 

@@ -12,5 +12,8 @@ pub mod admin {
     }
 }
 
+/// `google.protobuf.FieldMask`, for callers of `UpdateUser`.
+pub use prost_types::FieldMask;
+
 /// The serialized `FileDescriptorSet` of all services, for reflection and for tests that go through every call.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/flotilla.admin.v1.bin");

@@ -1,0 +1,90 @@
+//! The administration's verbs on the command line: a client of the gRPC interface, nothing more.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0, 1 failure, 2 usage, 3 not found, 4 conflict, 5 no quorum.
+
+mod cluster;
+mod connect;
+mod failure;
+mod output;
+mod quota;
+mod secret;
+mod session;
+mod size;
+#[cfg(test)]
+mod tests;
+mod token;
+mod user;
+mod user_fields;
+mod yaml;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use self::connect::Client;
+use self::failure::Failure;
+use self::output::Output;
+
+/// Options of every verb of administration.
+#[derive(Args, Clone, Debug)]
+pub struct Globals {
+    /// Admin addresses of nodes, separated by commas: the first that can be reached is used.
+    #[arg(long, global = true, env = "FLOTILLA_ENDPOINT", default_value = "http://127.0.0.1:8080")]
+    pub endpoint: String,
+    /// File that holds the admin token; without it the variable FLOTILLA_TOKEN.
+    #[arg(long, global = true)]
+    pub token_file: Option<PathBuf>,
+    /// How data is shown.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: output::Format,
+    /// UUIDv7 of a change whose outcome was not known: the same id answers the same and does nothing twice.
+    #[arg(long, global = true)]
+    pub request_id: Option<String>,
+}
+
+/// The nouns.
+#[derive(Subcommand, Clone, Debug)]
+pub enum AdminCommand {
+    /// Users: who may log in, and what they may do.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Sessions of all nodes.
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Quotas: limits, usage, scans.
+    #[command(subcommand)]
+    Quota(quota::QuotaCommand),
+    /// The cluster and its nodes.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Tokens for administration.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Asks a node for a read that needs a quorum.
+    Ping,
+}
+
+/// Runs a verb, prints what it gives, says how it ended.
+pub async fn run(command: AdminCommand, globals: Globals) -> ExitCode {
+    let format = globals.output;
+    match execute(command, globals).await {
+        Ok(output) => output.print(format),
+        Err(failure) => {
+            eprintln!("flotilla: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Failure> {
+    let client = Client::connect(&globals).await?;
+    match command {
+        AdminCommand::User(command) => user::run(&client, command).await,
+        AdminCommand::Session(command) => session::run(&client, command).await,
+        AdminCommand::Quota(command) => quota::run(&client, command).await,
+        AdminCommand::Cluster(command) => cluster::run(&client, command).await,
+        AdminCommand::Token(command) => token::run(&client, command).await,
+        AdminCommand::Ping => cluster::ping(&client).await,
+    }
+}

@@ -1,0 +1,115 @@
+//! A channel to one of the nodes, with the token on every call.
+
+use std::time::Duration;
+
+use flotilla_proto::admin::v1;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::Globals;
+use super::failure::Failure;
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// The node itself gives up after two waits for a quorum of 10 s.
+const CALL: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub(super) struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authenticated = InterceptedService<Channel, Bearer>;
+
+/// Connected to a node; makes the clients of its services.
+pub(super) struct Client {
+    channel: Channel,
+    bearer: Bearer,
+    /// Of the one change that a verb makes.
+    pub(super) request_id: String,
+}
+
+impl Client {
+    pub(super) async fn connect(globals: &Globals) -> Result<Client, Failure> {
+        let bearer = bearer(globals)?;
+        let request_id = request_id(globals)?;
+        let mut last = Failure::usage("--endpoint: no address given");
+        for address in globals.endpoint.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            match channel(address).await {
+                Ok(channel) => return Ok(Client { channel, bearer, request_id }),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    pub(super) fn users(&self) -> v1::users_client::UsersClient<Authenticated> {
+        v1::users_client::UsersClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn sessions(&self) -> v1::sessions_client::SessionsClient<Authenticated> {
+        v1::sessions_client::SessionsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn quotas(&self) -> v1::quotas_client::QuotasClient<Authenticated> {
+        v1::quotas_client::QuotasClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn cluster(&self) -> v1::cluster_client::ClusterClient<Authenticated> {
+        v1::cluster_client::ClusterClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn tokens(&self) -> v1::tokens_client::TokensClient<Authenticated> {
+        v1::tokens_client::TokensClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+}
+
+async fn channel(address: &str) -> Result<Channel, Failure> {
+    if address.starts_with("https://") {
+        return Err(Failure::usage(format!(
+            "{address}: this version has no TLS for administration, use http on loopback"
+        )));
+    }
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint =
+        Endpoint::from_shared(url).map_err(|error| Failure::usage(format!("--endpoint {address}: {error}")))?;
+    let connected = endpoint.connect_timeout(CONNECT).timeout(CALL).connect().await;
+    connected.map_err(|error| Failure::other(format!("{address}: cannot be reached: {}", root_cause(&error))))
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// From the file or the environment, never from an argument: arguments are seen by every user of the machine.
+fn bearer(globals: &Globals) -> Result<Bearer, Failure> {
+    let token = match &globals.token_file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("--token-file {}: {error}", path.display())))?,
+        None => std::env::var("FLOTILLA_TOKEN").map_err(|_| {
+            Failure::usage("an admin token is needed: --token-file FILE or the variable FLOTILLA_TOKEN")
+        })?,
+    };
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+        .parse()
+        .map_err(|_| Failure::usage("the admin token holds characters that no token has"))?;
+    value.set_sensitive(true);
+    Ok(Bearer(value))
+}
+
+fn request_id(globals: &Globals) -> Result<String, Failure> {
+    match &globals.request_id {
+        None => Ok(uuid::Uuid::now_v7().to_string()),
+        Some(given) => match uuid::Uuid::try_parse(given) {
+            Ok(id) if id.get_version_num() == 7 => Ok(id.to_string()),
+            _ => Err(Failure::usage(format!("--request-id {given}: not a UUIDv7"))),
+        },
+    }
+}

@@ -1,0 +1,193 @@
+//! The verbs against a real listener over an in-memory cluster.
+
+use std::sync::Arc;
+
+use clap::Parser;
+use flotilla_api::{ApiServer, Config, Readiness, Service};
+use flotilla_cluster::LocalCluster;
+use flotilla_model::command::PutToken;
+use flotilla_model::{Command, StorageName};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::output::Format;
+use super::{AdminCommand, Globals, Output, execute, failure};
+
+struct Ready;
+
+impl Readiness for Ready {
+    fn reasons(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+struct Node {
+    endpoint: String,
+    folder: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Node {
+    async fn start() -> Node {
+        let cluster = LocalCluster::start();
+        let token = PutToken {
+            name: "root".into(),
+            hash: Sha256::digest(b"secret").into(),
+            permissions: vec!["*".into()],
+            expires_at: 0,
+            replace: false,
+        };
+        cluster.apply(Command::PutToken(token)).reply.expect("the first token");
+        let storages = vec![(StorageName::parse("files").expect("a name"), "/srv/files".into())];
+        let service = Arc::new(Service::new(cluster, storages));
+        let config = Config { listen: ([127, 0, 0, 1], 0).into(), health: None };
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        let server = ApiServer::bind(config, service, Arc::new(Ready), metrics).await.expect("a free port");
+        let endpoint = format!("http://{}", server.address().expect("bound"));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("token"), "secret\n").expect("the token file");
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        Node { endpoint, folder, stop }
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    async fn run(&self, words: &[&str]) -> Result<Output, failure::Failure> {
+        let token = self.folder.path().join("token").display().to_string();
+        let globals = ["flotilla", "--endpoint", &self.endpoint, "--token-file", &token];
+        let line = Line::try_parse_from(globals.iter().chain(words)).expect("a line that clap takes");
+        execute(line.command, line.globals).await
+    }
+
+    async fn code(&self, words: &[&str]) -> u8 {
+        self.run(words).await.expect_err("a failure").code()
+    }
+}
+
+fn value(output: &Output) -> Value {
+    serde_json::from_str(&output.data.text(Format::Json)).expect("JSON")
+}
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ demo";
+
+#[tokio::test]
+async fn a_user_is_added_shown_changed_and_removed() {
+    let node = Node::start().await;
+    let password = node.file("password", "correct horse\n");
+    let words = ["user", "add", "alice", "--password-file", &password, "--quota-size", "10MiB", "--max-sessions", "1"];
+    let made = value(&node.run(&words).await.expect("made"));
+    assert_eq!(made["quota_size"], 10 << 20);
+    assert_eq!(made["home_dir"], "/srv/files/alice");
+
+    let shown = value(&node.run(&["user", "show", "alice"]).await.expect("shown"));
+    assert_eq!(shown["permissions"]["/"][0], "*");
+    assert_eq!(shown["has_password"], true);
+
+    node.run(&["user", "update", "alice", "--disable", "--permission", "/=list,download"]).await.expect("changed");
+    let shown = value(&node.run(&["user", "show", "alice"]).await.expect("shown"));
+    assert_eq!(shown["status"], 0);
+    assert_eq!(shown["permissions"]["/"], serde_json::json!(["list", "download"]));
+    assert_eq!(shown["max_sessions"], 1, "what was not named stays");
+
+    let listed = node.run(&["user", "list"]).await.expect("listed");
+    assert!(listed.data.text(Format::Table).contains("alice"));
+    node.run(&["user", "remove", "alice"]).await.expect("removed");
+    assert_eq!(node.code(&["user", "show", "alice"]).await, failure::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn exit_codes_tell_usage_missing_and_conflict_apart() {
+    let node = Node::start().await;
+    let key = node.file("key.pub", KEY);
+    let add = ["user", "add", "bob", "--no-password", "--key-file", &key];
+    node.run(&add).await.expect("made");
+    assert_eq!(node.code(&add).await, failure::CONFLICT);
+    assert_eq!(node.code(&["user", "update", "bob", "--disable", "--expected-revision", "1"]).await, failure::CONFLICT);
+    assert_eq!(node.code(&["user", "update", "bob"]).await, failure::USAGE);
+    assert_eq!(node.code(&["user", "update", "bob", "--home-dir", "/elsewhere"]).await, failure::USAGE);
+    assert_eq!(node.code(&["user", "remove", "nobody"]).await, failure::NOT_FOUND);
+    assert_eq!(node.code(&["session", "kill", "1-2-3"]).await, failure::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn keys_are_added_and_removed_by_fingerprint() {
+    let node = Node::start().await;
+    let password = node.file("password", "x");
+    let key = node.file("key.pub", KEY);
+    node.run(&["user", "add", "carol", "--password-file", &password]).await.expect("made");
+    node.run(&["user", "key", "add", "carol", &key]).await.expect("added");
+    let keys = value(&node.run(&["user", "key", "list", "carol"]).await.expect("listed"));
+    let fingerprint = keys[0]["fingerprint"].as_str().expect("a fingerprint").to_owned();
+    assert!(fingerprint.starts_with("SHA256:"), "{fingerprint}");
+    node.run(&["user", "key", "remove", "carol", &fingerprint]).await.expect("removed");
+    let keys = value(&node.run(&["user", "key", "list", "carol"]).await.expect("listed"));
+    assert_eq!(keys, serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_token_works_until_it_is_deleted() {
+    let node = Node::start().await;
+    let out = node.folder.path().join("viewer").display().to_string();
+    let create = ["token", "create", "viewer", "--permission", "view_users", "--out", &out];
+    node.run(&create).await.expect("made");
+    let with_viewer = |words: Vec<&str>| {
+        let mut line = vec!["--token-file".to_owned(), out.clone()];
+        line.extend(words.into_iter().map(str::to_owned));
+        line
+    };
+    let run = async |words: Vec<&str>| {
+        let line =
+            [vec!["flotilla".to_owned(), "--endpoint".to_owned(), node.endpoint.clone()], with_viewer(words)].concat();
+        let line = Line::try_parse_from(line).expect("a line that clap takes");
+        execute(line.command, line.globals).await
+    };
+    run(vec!["user", "list"]).await.expect("it may view users");
+    assert_eq!(run(vec!["session", "list"]).await.expect_err("no permission").code(), 1);
+    node.run(&["token", "delete", "viewer"]).await.expect("deleted");
+    assert_eq!(run(vec!["user", "list"]).await.expect_err("revoked").code(), 1);
+}
+
+#[tokio::test]
+async fn quota_status_and_ping_answer() {
+    let node = Node::start().await;
+    let password = node.file("password", "x");
+    node.run(&["user", "add", "dave", "--password-file", &password]).await.expect("made");
+    node.run(&["quota", "set", "dave", "--size", "1GiB", "--files", "5"]).await.expect("set");
+    let quota = value(&node.run(&["quota", "show", "dave"]).await.expect("shown"));
+    assert_eq!((quota["quota_size"].as_u64(), quota["quota_files"].as_u64()), (Some(1 << 30), Some(5)));
+    let status = value(&node.run(&["cluster", "status"]).await.expect("status"));
+    assert_eq!(status["nodes"][0]["role"], "leader");
+    assert_eq!(value(&node.run(&["ping"]).await.expect("pong"))["node"], 1);
+    let sessions = node.run(&["session", "list"]).await.expect("listed");
+    assert_eq!(value(&sessions), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn an_unreachable_node_is_skipped_for_the_next() {
+    let node = Node::start().await;
+    let token = node.folder.path().join("token").display().to_string();
+    let both = format!("http://127.0.0.1:1,{}", node.endpoint);
+    let line = ["flotilla", "--endpoint", &both, "--token-file", &token, "ping"];
+    let line = Line::try_parse_from(line).expect("a line that clap takes");
+    execute(line.command, line.globals).await.expect("the second answers");
+}
