@@ -46,10 +46,11 @@ fn changed(scope: &mut Scope<'_>, before: &User, spec: UserSpec) -> User {
     after
 }
 
-/// Cuts what the change takes away, and names the nodes that hold such sessions.
+/// Cuts what the change takes away. Names the nodes of sessions that it marked; those of the pointer are found by `answer`.
 fn cut(scope: &mut Scope<'_>, before: &User, after: &mut User) -> BTreeSet<NodeId> {
     if let Some(reason) = narrowing::reason(before, after, scope.wall) {
-        return cut_all(scope, after, reason);
+        cut_all(scope, after, reason);
+        return BTreeSet::new();
     }
     if !narrowing::lowers_sessions(before, after) {
         return BTreeSet::new();
@@ -57,18 +58,21 @@ fn cut(scope: &mut Scope<'_>, before: &User, after: &mut User) -> BTreeSet<NodeI
     match cut::surplus(scope, before, after.max_sessions) {
         Surplus::None => BTreeSet::new(),
         Surplus::Sessions(rows) => cut::mark_surplus(scope, &rows),
-        Surplus::All => cut_all(scope, after, CutReason::SessionLimitLowered),
+        Surplus::All => {
+            cut_all(scope, after, CutReason::SessionLimitLowered);
+            BTreeSet::new()
+        }
     }
 }
 
-fn cut_all(scope: &mut Scope<'_>, after: &mut User, reason: CutReason) -> BTreeSet<NodeId> {
+fn cut_all(scope: &mut Scope<'_>, after: &mut User, reason: CutReason) {
     cut::report_all(scope, &after.username, reason);
     after.sessions_cut_through = scope.index;
     after.cut_reason = Some(reason);
-    scope.state.nodes_of_user(&after.username).into_iter().collect()
 }
 
-/// Nodes with sessions that an earlier command cut are named too: a caller that repeats itself wants to know that they are gone.
+/// Names all nodes with sessions that the user's pointer cuts, by this command or an earlier one: a caller that repeats itself wants
+/// to know that they are gone.
 fn answer(scope: &Scope<'_>, user: &User, mut nodes: BTreeSet<NodeId>) -> Done {
     nodes.extend(scope.state.nodes_with_cuts(&user.username));
     if nodes.is_empty() {

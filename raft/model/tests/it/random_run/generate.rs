@@ -41,9 +41,13 @@ type Changer = fn(&mut UserSpec, u64);
 type PatchOf = fn(&UserSpec) -> UserPatch;
 
 /// One field each, and what an administrator may do to it.
-const CHANGES: [(Changer, PatchOf); 10] = [
+const CHANGES: [(Changer, PatchOf); 11] = [
     (
-        |s, r| s.status = if r.is_multiple_of(3) { Status::Disabled } else { Status::Enabled },
+        |s, r| s.status = if r.is_multiple_of(2) { Status::Disabled } else { Status::Enabled },
+        |s| UserPatch { status: Some(s.status), ..UserPatch::default() },
+    ),
+    (
+        |s, r| s.status = if r.is_multiple_of(8) { Status::Disabled } else { Status::Enabled },
         |s| UserPatch { status: Some(s.status), ..UserPatch::default() },
     ),
     (
