@@ -156,6 +156,9 @@ impl Lab {
 
     /// Starts a killed node with the command that `dev` printed, and waits until it answers `/livez`.
     pub async fn restart(&mut self, node: usize) -> Result<()> {
+        let stat = format!("/proc/{}/stat", self.nodes[node - 1].pid.as_raw_pid());
+        let gone = async || Ok(std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z ")));
+        self.until(START, "the killed process is gone", gone).await?;
         let log = std::fs::File::create(self.folder.path().join(format!("node{node}.restarted.log")))?;
         let line = &self.nodes[node - 1].restart;
         let child = Command::new(&line[0]).args(&line[1..]).stderr(log).kill_on_drop(true).spawn()?;

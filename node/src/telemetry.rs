@@ -13,7 +13,10 @@ use crate::config::LogSection;
 
 /// Installs the log writer. Fields are flattened into the line: no nesting, no spans, no colour.
 pub fn init_logs(log: &LogSection) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
+    // A plain level is about our own lines: the engine's running commentary starts at warnings.
+    let plain = !log.level.contains(['=', ',']) && log.level != "debug" && log.level != "trace";
+    let directives = if plain { format!("{},openraft=warn", log.level) } else { log.level.clone() };
+    let filter = EnvFilter::try_new(directives).with_context(|| format!("log.level = {:?}", log.level))?;
     let layer = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)

@@ -44,6 +44,8 @@ pub(super) struct Pot {
 pub(super) struct Holding {
     /// Per limits of the grant; `None`: without a grant, in an account without a limit.
     pub held: BTreeMap<Option<Limits>, Amount>,
+    /// The largest total that was asked for.
+    pub target: Amount,
     pub order: Option<UploadOrder>,
     pub failed: bool,
     /// The number of its ask that waits in the log.
@@ -148,6 +150,24 @@ impl Book {
             return true;
         }
         pages.spend_granted(number, limits, want, |grant| self.order_of(grant, number))
+    }
+
+    /// Charges an upload up to a total, in one step: writes of one upload run at the same time, and two that each looked first
+    /// and charged then would charge twice. `false`: nothing was charged.
+    pub fn try_spend_to(&self, number: u64, limits: Limits, total: Amount) -> bool {
+        let mut pages = self.lock();
+        let limited = pages.limited;
+        let holding = pages.holdings.entry(number).or_default();
+        holding.target = holding.target.max_each(total);
+        let more = (total - holding.room()).at_least_zero();
+        if more.is_zero() {
+            return true;
+        }
+        if !limited {
+            *holding.held.entry(None).or_default() += more;
+            return true;
+        }
+        pages.spend_granted(number, limits, more, |grant| self.order_of(grant, number))
     }
 }
 

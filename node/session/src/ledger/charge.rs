@@ -55,8 +55,11 @@ impl Charge {
 
     /// Charges up to this total. For staged uploads, where the total is the largest size written so far and 1 file.
     pub fn try_raise_to(&self, bytes: u64, files: u64) -> bool {
-        let more = (Amount::of(bytes, files) - self.held()).at_least_zero();
-        more.is_zero() || self.try_raise(more.bytes as u64, more.files as u64)
+        let spent = self.seat.book.try_spend_to(self.number, self.seat.limits(), Amount::of(bytes, files));
+        if spent {
+            self.seat.ask_ahead_if_low();
+        }
+        spent
     }
 
     pub async fn raise_to(&self, bytes: u64, files: u64, guard: &GuardRef) -> Result<(), QuotaRefused> {
@@ -67,11 +70,25 @@ impl Charge {
         if let Some(text) = self.refused() {
             return Err(QuotaRefused::Exceeded(text));
         }
-        let more = (Amount::of(bytes, files) - self.held()).at_least_zero();
-        if more.is_zero() || self.try_raise(more.bytes as u64, more.files as u64) {
+        if self.try_raise_to(bytes, files) {
             return Ok(());
         }
-        self.seat.ask(self.number, more, guard).await
+        let more = (Amount::of(bytes, files) - self.held()).at_least_zero();
+        let asked = self.seat.ask(self.number, more, guard).await;
+        // Writes that ran meanwhile may have charged part of it from room that was there.
+        self.give_back_surplus();
+        asked
+    }
+
+    fn give_back_surplus(&self) {
+        let mut pages = self.seat.book.lock();
+        let Some(holding) = pages.holdings.get(&self.number) else { return };
+        let over = (holding.room() - holding.target).at_least_zero();
+        if !over.is_zero() {
+            pages.give_back(self.number, over);
+            drop(pages);
+            self.seat.due();
+        }
     }
 
     /// Gives back what is held beyond this total: a staged file was made shorter.

@@ -56,7 +56,7 @@ impl Inner {
         let storage = self.storage_of(row)?;
         for (node, epoch) in dead {
             storage.fence(row.id.0, epoch.0, guard).await?;
-            tracing::info!(account = row.id.0, node = node.0, epoch = epoch.0, "dead epoch fenced");
+            tracing::info!(sender = "fence", account = row.id.0, node = node.0, epoch = epoch.0, "dead epoch fenced");
             let command = AccountCommand::Fenced(Fenced { account: row.id, node: *node, epoch: *epoch });
             let inner = Arc::clone(self);
             told.push(self.runtime.spawn(async move { inner.submit_plain("fenced", command).await }));
