@@ -156,9 +156,12 @@ impl Lab {
 
     /// Starts a killed node with the command that `dev` printed, and waits until it answers `/livez`.
     pub async fn restart(&mut self, node: usize) -> Result<()> {
-        let stat = format!("/proc/{}/stat", self.nodes[node - 1].pid.as_raw_pid());
-        let gone = async || Ok(std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z ")));
-        self.until(START, "the killed process is gone", gone).await?;
+        // Reaped means that its last thread is gone, and with it its sockets and locks: by us or, at first, by `dev`.
+        if let Some(mut own) = self.nodes[node - 1].own.take() {
+            own.wait().await?;
+        }
+        let process = PathBuf::from(format!("/proc/{}", self.pid(node)));
+        self.until(START, "the killed process is gone", async || Ok(!process.exists())).await?;
         let log = std::fs::File::create(self.folder.path().join(format!("node{node}.restarted.log")))?;
         let line = &self.nodes[node - 1].restart;
         let child = Command::new(&line[0]).args(&line[1..]).stderr(log).kill_on_drop(true).spawn()?;
