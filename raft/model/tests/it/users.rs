@@ -94,6 +94,19 @@ fn what_only_adds_does_not_cut() {
 }
 
 #[test]
+fn a_folder_is_judged_by_the_nearest_named_one_above_it() {
+    use Permission::*;
+    let deeper = |in_a: &[Permission]| UserPatch {
+        permissions: Some(permissions(&[("/", &[Any]), ("/a", in_a), ("/a/b/c", &[List])])),
+        ..patch()
+    };
+    let narrow = |s: &mut UserSpec| s.permissions = permissions(&[("/", &[Any]), ("/a", &[List])]);
+    assert_eq!(cut_by(narrow, deeper(&[List])), None, "/a/b/c could only list before");
+    let wide = |s: &mut UserSpec| s.permissions = permissions(&[("/", &[List]), ("/a", &[Any])]);
+    assert_eq!(cut_by(wide, deeper(&[Any])), Some(CutReason::UserChanged), "/a/b/c could do all before");
+}
+
+#[test]
 fn a_login_verified_against_an_older_credential_is_refused_as_changed() {
     let (mut world, _) = with_session(|_| {});
     let (id, stale) = (world.id(2), world.open_command("demo"));
