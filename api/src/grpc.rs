@@ -17,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flotilla_proto::FILE_DESCRIPTOR_SET;
 use flotilla_proto::admin::v1;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -35,7 +36,7 @@ struct Admin {
 }
 
 /// All calls: administration and reflection ask for a token, health does not.
-pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>) -> Router {
+pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>, ending: CancellationToken) -> Router {
     let admin = || Admin { service: Arc::clone(&service) };
     let limit = MAX_MESSAGE;
     let routes = Routes::default()
@@ -48,7 +49,8 @@ pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>) -> Ro
         .add_service(reflection_v1alpha());
     let guarded =
         routes.into_axum_router().reset_fallback().layer(axum::middleware::from_fn_with_state(service, authenticate));
-    let health = Routes::new(HealthServer::new(health::Health::new(readiness))).into_axum_router().reset_fallback();
+    let health =
+        Routes::new(HealthServer::new(health::Health::new(readiness, ending))).into_axum_router().reset_fallback();
     guarded.merge(health)
 }
 

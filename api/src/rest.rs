@@ -66,12 +66,25 @@ async fn authenticate(State(service): State<Arc<Service>>, mut request: Request,
 }
 
 /// `None`: no such route or method; the fallbacks say so.
-fn verb(request: &Request) -> Option<Verb> {
-    let path = request.extensions().get::<MatchedPath>()?.as_str();
-    access::route(request.method().as_str(), path.strip_prefix(BASE)?)
+fn verb(request: &Request) -> Result<Option<Verb>, ApiError> {
+    let path = request.extensions().get::<MatchedPath>().and_then(|path| path.as_str().strip_prefix(BASE));
+    path.map_or(Ok(None), |path| verb_of(request.method().as_str(), path))
 }
 
-async fn caller(service: &Service, headers: &HeaderMap, verb: Option<Verb>) -> Result<Caller, ApiError> {
+/// A route that somebody added without a row in the table is refused, whoever asks.
+fn verb_of(method: &str, path: &str) -> Result<Option<Verb>, ApiError> {
+    if access::ROUTES.iter().any(|(_, known, _)| *known == path) {
+        return Ok(access::route(method, path));
+    }
+    Err(ApiError::new(Code::Internal, format!("{path} has no row in the table of permissions")))
+}
+
+async fn caller(
+    service: &Service,
+    headers: &HeaderMap,
+    verb: Result<Option<Verb>, ApiError>,
+) -> Result<Caller, ApiError> {
+    let verb = verb?;
     let token = access::bearer(headers)
         .ok_or_else(|| ApiError::new(Code::Unauthenticated, "a bearer token is needed: Authorization: Bearer TOKEN"))?;
     let caller = service.authenticate(token, verb).await?;
@@ -79,4 +92,16 @@ async fn caller(service: &Service, headers: &HeaderMap, verb: Option<Verb>) -> R
         caller.may(verb)?;
     }
     Ok(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_without_a_row_in_the_table_is_refused_and_an_unknown_method_is_left_to_its_fallback() {
+        assert!(verb_of("GET", "/secrets").is_err());
+        assert_eq!(verb_of("PATCH", "/users").ok().flatten(), None);
+        assert_eq!(verb_of("HEAD", "/users").ok().flatten(), Some(Verb::ListUsers));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -22,6 +23,9 @@ pub trait Readiness: Send + Sync + 'static {
     fn reasons(&self) -> Vec<String>;
 }
 
+/// How long requests may go on after the stop: a change waits at most 10 s for a quorum and 1 s for cuts.
+const DRAIN: Duration = Duration::from_secs(12);
+
 /// What the server is told.
 pub struct Config {
     /// Loopback: metrics need no token there.
@@ -34,6 +38,8 @@ pub struct Config {
 pub struct ApiServer {
     admin: (TcpListener, Router),
     health: Option<(TcpListener, Router)>,
+    /// Ends streams that would go on for as long as their callers listen.
+    ending: CancellationToken,
 }
 
 #[derive(Clone)]
@@ -55,28 +61,40 @@ impl ApiServer {
         let plain = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health.clone());
         let exported = Health { metrics: Some(metrics), ..health };
         let metrics = Router::new().route("/metrics", get(render)).with_state(exported);
-        let calls = grpc::routes(Arc::clone(&service), readiness);
+        let ending = CancellationToken::new();
+        let calls = grpc::routes(Arc::clone(&service), readiness, ending.clone());
         let admin = rest::routes(service).merge(calls).merge(plain.clone()).merge(metrics);
         let health = match config.health {
             Some(address) => Some((bind("health.listen", address).await?, plain)),
             None => None,
         };
-        Ok(ApiServer { admin: (bind("admin.listen", config.listen).await?, admin), health })
+        Ok(ApiServer { admin: (bind("admin.listen", config.listen).await?, admin), health, ending })
     }
 
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.admin.0.local_addr()
     }
 
-    /// Serves until the token is cancelled; requests that run then are finished.
+    /// Serves until the token is cancelled; requests that run then are finished, but not for longer than `DRAIN`.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
         let serve = |(listener, router): (TcpListener, Router)| {
             let stop = stop.clone();
             async move { axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await }
         };
-        match self.health {
-            Some(health) => tokio::try_join!(serve(self.admin), serve(health)).map(|_| ()),
-            None => serve(self.admin).await,
+        let served = async {
+            match self.health {
+                Some(health) => tokio::try_join!(serve(self.admin), serve(health)).map(|_| ()),
+                None => serve(self.admin).await,
+            }
+        };
+        let cut_off = async {
+            stop.cancelled().await;
+            self.ending.cancel();
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            result = served => result,
+            () = cut_off => Ok(()),
         }
     }
 }

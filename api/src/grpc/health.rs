@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
@@ -17,11 +18,13 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Health {
     readiness: Arc<dyn Readiness>,
+    /// Ends the watchers' streams: a listener that drains waits for them.
+    ending: CancellationToken,
 }
 
 impl Health {
-    pub(super) fn new(readiness: Arc<dyn Readiness>) -> Self {
-        Health { readiness }
+    pub(super) fn new(readiness: Arc<dyn Readiness>, ending: CancellationToken) -> Self {
+        Health { readiness, ending }
     }
 }
 
@@ -44,7 +47,7 @@ impl health_server::Health for Health {
             let changed = last.replace(now) != Some(now);
             std::future::ready(changed.then(|| Ok(answer(now))))
         });
-        Ok(Response::new(Box::pin(changes)))
+        Ok(Response::new(Box::pin(changes.take_until(self.ending.clone().cancelled_owned()))))
     }
 }
 

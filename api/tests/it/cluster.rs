@@ -1,0 +1,89 @@
+//! The in-memory cluster with switches: no quorum, lost answers, nodes that do not confirm a cut.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flotilla_cluster::{Agent, Cluster, Lease, LocalCluster, ProbeAnswer, Status, SubmitError, Submitted, Unavailable};
+use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
+use tokio::sync::watch;
+
+pub struct Switched {
+    pub local: Arc<LocalCluster>,
+    pub no_quorum: AtomicBool,
+    /// Changes are applied, their answers are lost.
+    pub lose_answers: AtomicBool,
+    /// Nodes that do not confirm a cut.
+    pub unconfirmed: Mutex<Vec<NodeId>>,
+    /// What `cuts_effective` was asked for last.
+    pub asked: Mutex<Vec<NodeId>>,
+}
+
+impl Switched {
+    pub fn start() -> Arc<Switched> {
+        Arc::new(Switched {
+            local: LocalCluster::start(),
+            no_quorum: AtomicBool::new(false),
+            lose_answers: AtomicBool::new(false),
+            unconfirmed: Mutex::default(),
+            asked: Mutex::default(),
+        })
+    }
+
+    fn has_quorum(&self) -> Result<(), Unavailable> {
+        if self.no_quorum.load(Ordering::Acquire) { Err(Unavailable("switched off".into())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Cluster for Switched {
+    fn node(&self) -> NodeId {
+        self.local.node()
+    }
+    fn state(&self) -> Arc<State> {
+        self.local.state()
+    }
+    fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.local.applied()
+    }
+    fn lease(&self) -> Option<Arc<Lease>> {
+        self.local.lease()
+    }
+    fn lease_changes(&self) -> watch::Receiver<Option<Arc<Lease>>> {
+        self.local.lease_changes()
+    }
+    async fn submit(
+        &self,
+        id: CommandId,
+        actor: &str,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Submitted, SubmitError> {
+        self.has_quorum().map_err(|error| SubmitError::Unavailable(error.0))?;
+        let answer = self.local.submit(id, actor, command, deadline).await;
+        if self.lose_answers.load(Ordering::Acquire) {
+            return Err(SubmitError::Unknown("switched off".into()));
+        }
+        answer
+    }
+    async fn barrier(&self, deadline: Duration) -> Result<LogIndex, Unavailable> {
+        self.has_quorum()?;
+        self.local.barrier(deadline).await
+    }
+    fn status(&self) -> Status {
+        let leader = self.has_quorum().is_ok().then(|| self.local.node());
+        Status { leader, ..self.local.status() }
+    }
+    fn set_agent(&self, agent: Arc<dyn Agent>) {
+        self.local.set_agent(agent);
+    }
+    async fn cuts_effective(&self, nodes: &[NodeId], _index: LogIndex, _deadline: Duration) -> Vec<NodeId> {
+        *self.asked.lock().expect("no panic while held") = nodes.to_vec();
+        let silent = self.unconfirmed.lock().expect("no panic while held");
+        nodes.iter().filter(|node| silent.contains(node)).copied().collect()
+    }
+    async fn probe(&self, node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>> {
+        self.local.probe(node, sessions).await
+    }
+}

@@ -1,0 +1,147 @@
+//! A listener with an admin token, and ways to talk to it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use flotilla_api::{ApiServer, Config, Readiness, Service};
+use flotilla_cluster::Cluster as _;
+use flotilla_model::command::{OpenSession, PutToken};
+use flotilla_model::{Command, Done, SessionId, StorageName, Username};
+use flotilla_proto::admin::v1;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use crate::cluster::Switched;
+
+pub const ROOT: &str = "root-token";
+/// Holds no permission that any verb asks for.
+pub const POWERLESS: &str = "powerless-token";
+
+#[derive(Default)]
+pub struct Reasons(pub Mutex<Vec<String>>);
+
+impl Readiness for Reasons {
+    fn reasons(&self) -> Vec<String> {
+        self.0.lock().expect("no panic while held").clone()
+    }
+}
+
+pub struct Server {
+    pub cluster: Arc<Switched>,
+    pub readiness: Arc<Reasons>,
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub running: tokio::task::JoinHandle<std::io::Result<()>>,
+    pub stop: CancellationToken,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authenticated = InterceptedService<Channel, Bearer>;
+
+pub async fn bind(cluster: Arc<Switched>, listen: SocketAddr) -> std::io::Result<(ApiServer, Arc<Reasons>)> {
+    let storages = vec![
+        (StorageName::parse("files").expect("a name"), "/srv/files".into()),
+        (StorageName::parse("cold").expect("a name"), "/srv/files/cold".into()),
+    ];
+    let service = Arc::new(Service::new(cluster, storages));
+    let readiness = Arc::new(Reasons::default());
+    let config = Config { listen, health: None };
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    Ok((ApiServer::bind(config, service, readiness.clone(), metrics).await?, readiness))
+}
+
+impl Server {
+    pub async fn start() -> Server {
+        let cluster = Switched::start();
+        for (name, text, permission) in [("root", ROOT, "*"), ("powerless", POWERLESS, "manage_folders")] {
+            let token = PutToken {
+                name: name.into(),
+                hash: Sha256::digest(text).into(),
+                permissions: vec![permission.into()],
+                expires_at: 0,
+                replace: false,
+            };
+            cluster.local.apply(Command::PutToken(token)).reply.expect("a token");
+        }
+        let (server, readiness) =
+            bind(Arc::clone(&cluster), ([127, 0, 0, 1], 0).into()).await.expect("a free port of loopback");
+        let address = server.address().expect("bound");
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(server.run(stop.clone()));
+        let channel = Channel::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
+        Server { cluster, readiness, address, channel, running, stop }
+    }
+
+    fn bearer(&self) -> Bearer {
+        Bearer(format!("Bearer {ROOT}").parse().expect("ASCII"))
+    }
+    pub fn users(&self) -> v1::users_client::UsersClient<Authenticated> {
+        v1::users_client::UsersClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn sessions(&self) -> v1::sessions_client::SessionsClient<Authenticated> {
+        v1::sessions_client::SessionsClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn quotas(&self) -> v1::quotas_client::QuotasClient<Authenticated> {
+        v1::quotas_client::QuotasClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn status(&self) -> v1::cluster_client::ClusterClient<Authenticated> {
+        v1::cluster_client::ClusterClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn tokens(&self) -> v1::tokens_client::TokensClient<Authenticated> {
+        v1::tokens_client::TokensClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+
+    /// Creates a user over gRPC.
+    pub async fn add(&self, username: &str) -> v1::User {
+        let request = v1::CreateUserRequest { user: Some(user(username)), ..Default::default() };
+        self.users().create_user(request).await.expect("created").into_inner().user.expect("the record")
+    }
+
+    /// A login of the user, as a front end would propose it.
+    pub fn log_in(&self, username: &str) -> SessionId {
+        let name = Username::parse(username).expect("a name");
+        let state = self.cluster.state();
+        let user = state.user(&name).expect("the user").clone();
+        let open = OpenSession {
+            username: name,
+            incarnation: user.incarnation,
+            credential_revision: user.credential_revision,
+            remote: "192.0.2.7:50000".into(),
+            protocol: "SFTP".into(),
+            method: "password".into(),
+        };
+        let id = self.cluster.lease().expect("a lease").number();
+        match self.cluster.local.apply_as(id, "node 1", Command::OpenSession(open)).reply {
+            Ok(Done::Opened { session }) => session,
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+}
+
+/// Without a password: hashing costs.
+pub fn user(username: &str) -> v1::User {
+    v1::User {
+        username: username.into(),
+        permissions: [("/".into(), v1::Permissions { names: vec!["*".into()] })].into(),
+        ..Default::default()
+    }
+}
