@@ -61,8 +61,9 @@ impl Lab {
         let turn = ONE_AT_A_TIME.lock().await;
         let parent = std::env::var_os("FLOTILLA_LAB_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("flotilla-lab-").tempdir_in(parent)?;
-        let pid = u16::try_from(std::process::id() % 97).unwrap_or(0);
-        let offset = 10_000 + pid * 200 + NEXT_OFFSET.fetch_add(10, Ordering::Relaxed) % 200;
+        // Below 32768, where the kernel takes ports for outgoing connections.
+        let pid = u16::try_from(std::process::id() % 60).unwrap_or(0);
+        let offset = 10_000 + pid * 200 + NEXT_OFFSET.fetch_add(10, Ordering::Relaxed) % 100;
         let mut dev = Command::new(binary()?)
             .args(["dev", "--nodes", &nodes.to_string(), "--port-offset", &offset.to_string(), "--dir"])
             .arg(folder.path())

@@ -49,6 +49,15 @@ impl Bootstrap {
 
     /// Sets a new cluster up. The host keys come last: they mark the work as done.
     pub async fn apply(&self, cluster: &Arc<dyn Cluster>, key: &ClusterKey, cluster_id: &str) -> Result<()> {
+        let mut applied = cluster.applied();
+        let initialised = async {
+            while cluster.state().settings().is_none() {
+                applied.changed().await?;
+            }
+            anyhow::Ok(())
+        };
+        let waited = tokio::time::timeout(LIMIT, initialised).await;
+        waited.context("a new cluster needs a quorum of its nodes")??;
         cluster.barrier(LIMIT).await.context("a new cluster needs a quorum of its nodes")?;
         if cluster.state().secret(HOST_KEYS).is_some() {
             return Ok(());

@@ -31,8 +31,10 @@ async fn small_files(durability: Durability, at_once: usize, overwrite: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures"]
 async fn uploads_of_small_files() {
+    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
+        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
+    }
     for durability in [Durability::None, Durability::Close] {
         for (at_once, overwrite) in [(1, false), (16, false), (1, true)] {
             small_files(durability, at_once, overwrite).await;
@@ -41,8 +43,10 @@ async fn uploads_of_small_files() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures"]
 async fn one_large_file() {
+    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
+        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
+    }
     let fixture = Fixture::new().await;
     let chunk = Bytes::from(vec![7; 255 * 1024]);
     let staged = stage(&*fixture.root, "f", b"").await.unwrap();

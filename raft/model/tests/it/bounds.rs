@@ -115,10 +115,12 @@ fn an_entry_of_many_heavy_commands_stays_within_its_bound() {
     assert!(world.state.live_sessions().all(|session| world.state.session_cut(session).is_some()));
 }
 
-/// Prints how long entries take among a million users: `cargo test --release -- --ignored --nocapture a_million_users`.
+/// Prints how long entries take among a million users: `FLOTILLA_FIGURES=1 cargo test --release -- --nocapture a_million_users`.
 #[test]
-#[ignore = "a benchmark"]
 fn times_of_entries_among_a_million_users() {
+    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
+        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
+    }
     let begun = std::time::Instant::now();
     let mut world = crowded(1_000_000, 10_000);
     println!("1,000,000 users and 10,000 sessions in {:?}", begun.elapsed());
