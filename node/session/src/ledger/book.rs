@@ -44,8 +44,9 @@ pub(super) struct Pot {
 pub(super) struct Holding {
     /// Per limits of the grant; `None`: without a grant, in an account without a limit.
     pub held: BTreeMap<Option<Limits>, Amount>,
-    /// The largest total that was asked for.
-    pub target: Amount,
+    /// Its ask is on its way or waits: until then it takes no room by other writes. What the ask said it holds must stay true,
+    /// since apply counts on just that much coming back when it refuses.
+    pub asking: bool,
     pub order: Option<UploadOrder>,
     pub failed: bool,
     /// The number of its ask that waits in the log.
@@ -144,10 +145,14 @@ impl Book {
     /// Charges an upload if granted room suffices, or if the account has no limit. `false`: nothing was charged.
     pub fn try_spend(&self, number: u64, limits: Limits, want: Amount) -> bool {
         let mut pages = self.lock();
-        if !pages.limited {
-            let holding = pages.holdings.entry(number).or_default();
+        let limited = pages.limited;
+        let holding = pages.holdings.entry(number).or_default();
+        if !limited {
             *holding.held.entry(None).or_default() += want;
             return true;
+        }
+        if holding.asking {
+            return false;
         }
         pages.spend_granted(number, limits, want, |grant| self.order_of(grant, number))
     }
@@ -158,7 +163,6 @@ impl Book {
         let mut pages = self.lock();
         let limited = pages.limited;
         let holding = pages.holdings.entry(number).or_default();
-        holding.target = holding.target.max_each(total);
         let more = (total - holding.room()).at_least_zero();
         if more.is_zero() {
             return true;
@@ -167,7 +171,17 @@ impl Book {
             *holding.held.entry(None).or_default() += more;
             return true;
         }
+        if holding.asking {
+            return false;
+        }
         pages.spend_granted(number, limits, more, |grant| self.order_of(grant, number))
+    }
+
+    /// Marks that an upload's ask begins or is over.
+    pub fn set_asking(&self, number: u64, asking: bool) {
+        if let Some(holding) = self.lock().holdings.get_mut(&number) {
+            holding.asking = asking;
+        }
     }
 }
 

@@ -50,7 +50,10 @@ impl Charge {
         if let Some(text) = self.refused() {
             return Err(QuotaRefused::Exceeded(text));
         }
-        self.seat.ask(self.number, want, guard).await
+        if self.try_raise(bytes, files) {
+            return Ok(());
+        }
+        self.ask(want, guard).await
     }
 
     /// Charges up to this total. For staged uploads, where the total is the largest size written so far and 1 file.
@@ -73,22 +76,19 @@ impl Charge {
         if self.try_raise_to(bytes, files) {
             return Ok(());
         }
+        // From here on nothing else is charged to this upload until the ask is over, so the difference stays what it is.
+        self.seat.book.set_asking(self.number, true);
         let more = (Amount::of(bytes, files) - self.held()).at_least_zero();
-        let asked = self.seat.ask(self.number, more, guard).await;
-        // Writes that ran meanwhile may have charged part of it from room that was there.
-        self.give_back_surplus();
+        let asked = if more.is_zero() { Ok(()) } else { self.seat.ask(self.number, more, guard).await };
+        self.seat.book.set_asking(self.number, false);
         asked
     }
 
-    fn give_back_surplus(&self) {
-        let mut pages = self.seat.book.lock();
-        let Some(holding) = pages.holdings.get(&self.number) else { return };
-        let over = (holding.room() - holding.target).at_least_zero();
-        if !over.is_zero() {
-            pages.give_back(self.number, over);
-            drop(pages);
-            self.seat.due();
-        }
+    async fn ask(&self, want: Amount, guard: &GuardRef) -> Result<(), QuotaRefused> {
+        self.seat.book.set_asking(self.number, true);
+        let asked = self.seat.ask(self.number, want, guard).await;
+        self.seat.book.set_asking(self.number, false);
+        asked
     }
 
     /// Gives back what is held beyond this total: a staged file was made shorter.
