@@ -148,8 +148,20 @@ impl Lab {
     pub fn kill(&mut self, node: usize) -> Result<()> {
         self.signal(node, Signal::KILL)
     }
-    pub fn freeze(&self, node: usize) -> Result<()> {
-        self.signal(node, Signal::STOP)
+    /// SIGSTOP, and waits until every thread has stopped: one that the signal has not reached yet may still answer.
+    pub async fn freeze(&self, node: usize) -> Result<()> {
+        self.signal(node, Signal::STOP)?;
+        let tasks = format!("/proc/{}/task", self.pid(node));
+        self.until(Duration::from_secs(5), "every thread has stopped", async || {
+            for task in std::fs::read_dir(&tasks)? {
+                let stat = std::fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+                if !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
     pub fn thaw(&self, node: usize) -> Result<()> {
         self.signal(node, Signal::CONT)

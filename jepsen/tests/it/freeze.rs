@@ -15,7 +15,7 @@ async fn thawed_node_acknowledges_nothing_and_its_late_publish_replaces_nothing(
         let old = Sftp::login(lab.sftp_port(victim), "frozen").await.unwrap().expect("login");
         let handle = old.create("/name").await.unwrap();
         old.raw.write(&handle, 0, b"from the frozen node".to_vec()).await.unwrap();
-        lab.freeze(victim).unwrap();
+        lab.freeze(victim).await.unwrap();
         // Requests that wait in the frozen server's socket.
         let raw = old.raw.clone();
         let late_handle = handle.clone();
