@@ -44,5 +44,6 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
     answers_bounded(state)?;
     holders_count_sessions(state)?;
     limited_users_counted(state)?;
+    grants_within_limit(state)?;
     epochs_belong_to_nodes(state)
 }

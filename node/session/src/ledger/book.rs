@@ -2,12 +2,16 @@
 //!
 //! Everything here is arithmetic under one short lock; whoever talks to the log takes a `Parcel` out and says later how it went.
 
+mod parcel;
+mod spend;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use flotilla_cluster::Lease;
-use flotilla_model::command::{AccountSettlement, CreditItem, MAX_CREDITS, MAX_LISTED_UPLOADS};
-use flotilla_model::{AccountId, Amount, Limits, LogIndex, OpenUpload, Shortage, UploadOrder};
+use flotilla_model::command::CreditItem;
+use flotilla_model::{AccountId, Amount, Limits, LogIndex, Shortage, UploadOrder};
+pub(super) use parcel::Parcel;
 use tokio::sync::Notify;
 
 /// Names a book: the holder row that it speaks for.
@@ -106,14 +110,6 @@ pub(super) struct Pages {
     pub deaths_seen: u64,
 }
 
-/// What was taken out of a book for the log.
-#[derive(Debug)]
-pub(super) struct Parcel {
-    pub settlement: AccountSettlement,
-    /// The book's count of changes when it was packed.
-    pub changes: u64,
-}
-
 impl Book {
     pub fn new(key: BookKey, lease: Arc<Lease>, limited: bool, confirmed: LogIndex) -> Arc<Self> {
         let pages = Pages { limited, confirmed, next_number: 1, ..Pages::default() };
@@ -186,139 +182,6 @@ impl Book {
 }
 
 impl Pages {
-    /// What this user may spend of the granted room.
-    pub fn spendable(&self, limits: Limits) -> Amount {
-        self.pots.iter().filter(|(tag, _)| limits.may_spend(**tag)).map(|(_, pot)| pot.room).sum()
-    }
-
-    fn spend_granted(
-        &mut self,
-        number: u64,
-        limits: Limits,
-        want: Amount,
-        order: impl Fn(LogIndex) -> UploadOrder,
-    ) -> bool {
-        want.fits(self.spendable(limits)) && self.spend_part(number, limits, want, order) == want
-    }
-
-    /// Charges as much of `want` as there is.
-    pub fn spend_part(
-        &mut self,
-        number: u64,
-        limits: Limits,
-        want: Amount,
-        order: impl Fn(LogIndex) -> UploadOrder,
-    ) -> Amount {
-        let mut left = want;
-        let holding = self.holdings.entry(number).or_default();
-        for (tag, pot) in self.pots.iter_mut().filter(|(tag, _)| limits.may_spend(**tag)) {
-            let part = left.min_each(pot.room).at_least_zero();
-            if part.is_zero() {
-                continue;
-            }
-            pot.room -= part;
-            left -= part;
-            *holding.held.entry(Some(*tag)).or_default() += part;
-            if holding.order.is_none() {
-                holding.order = Some(order(pot.index));
-            }
-        }
-        want - left
-    }
-
-    /// Whether the upload still waited for this ask; it does not from here on.
-    pub fn stop_waiting(&mut self, number: u64, ask: u64) -> bool {
-        let Some(holding) = self.holdings.get_mut(&number).filter(|holding| holding.waiting == Some(ask)) else {
-            return false;
-        };
-        holding.waiting = None;
-        true
-    }
-
-    /// Whether more should be asked ahead of need: less than half of the last grant is left.
-    pub fn runs_low(&self, limits: Limits) -> bool {
-        if !self.limited || self.short || self.asking_ahead || self.members == 0 {
-            return false;
-        }
-        let Some(pot) = self.pots.get(&limits) else { return false };
-        let low = |room: i64, granted: i64| room < granted / 2;
-        low(pot.room.bytes, pot.granted.bytes) || low(pot.room.files, pot.granted.files)
-    }
-
-    /// A grant came: what the upload needs is its own, the rest goes into the pot.
-    pub fn deliver(
-        &mut self,
-        number: Option<u64>,
-        need: Amount,
-        limits: Limits,
-        amount: Amount,
-        index: LogIndex,
-        order: impl Fn(LogIndex) -> UploadOrder,
-    ) {
-        let mut rest = amount;
-        if let Some(holding) = number.and_then(|number| self.holdings.get_mut(&number)) {
-            rest -= need;
-            *holding.held.entry(Some(limits)).or_default() += need;
-            if holding.order.is_none() && !need.is_zero() {
-                holding.order = Some(order(index));
-            }
-        }
-        if rest.is_zero() {
-            return;
-        }
-        let pot = self.pots.entry(limits).or_default();
-        pot.room += rest;
-        pot.index = pot.index.max(index);
-        pot.granted = rest;
-    }
-
-    /// An upload is published, or an in-place write done: what it holds is stored from here on.
-    pub fn publish(&mut self, number: u64) {
-        let Some(holding) = self.holdings.get_mut(&number) else { return };
-        let held = std::mem::take(&mut holding.held);
-        for (tag, amount) in held {
-            self.total += amount;
-            match tag {
-                Some(limits) => *self.spent.entry(limits).or_default() += amount,
-                None => self.reported += amount,
-            }
-        }
-        self.changed_for_the_log();
-    }
-
-    /// Takes back part of what an upload holds, from the last tag on.
-    pub fn give_back(&mut self, number: u64, amount: Amount) {
-        let Some(holding) = self.holdings.get_mut(&number) else { return };
-        let to_log = self.short || holding.refused.is_some();
-        let mut left = amount;
-        for (tag, held) in holding.held.iter_mut().rev() {
-            let part = left.min_each(*held).at_least_zero();
-            *held -= part;
-            left -= part;
-            match tag {
-                Some(limits) if to_log => *self.returning.entry(*limits).or_default() += part,
-                Some(limits) => self.pots.entry(*limits).or_default().room += part,
-                None => {}
-            }
-        }
-        holding.held.retain(|_, held| !held.is_zero());
-        if to_log {
-            self.changed_for_the_log();
-        }
-        self.answer_stale = true;
-    }
-
-    /// The upload is over; its refusal, if any, may be forgotten by the log.
-    pub fn end(&mut self, number: u64) {
-        let Some(holding) = self.holdings.remove(&number) else { return };
-        debug_assert!(holding.room().is_zero());
-        if let Some((ask, _)) = holding.refused {
-            self.seen.push(ask);
-            self.changed_for_the_log();
-        }
-        self.answer_stale = true;
-    }
-
     pub fn changed_for_the_log(&mut self) {
         self.changes += 1;
         self.answer_stale = true;
@@ -350,96 +213,4 @@ impl Pages {
     pub fn unsettled_bytes(&self) -> i64 {
         self.spent.values().map(|amount| amount.bytes).sum::<i64>().saturating_add(self.reported.bytes)
     }
-
-    /// Packs what the log must hear. With `all_room`, and when no session is left, all unspent room goes back too.
-    pub fn pack(&mut self, key: BookKey, all_room: bool, applied: LogIndex) -> Parcel {
-        let mut returned = std::mem::take(&mut self.returning);
-        if all_room || self.members == 0 {
-            for (limits, pot) in &mut self.pots {
-                *returned.entry(*limits).or_default() += std::mem::take(&mut pot.room);
-            }
-        }
-        let taken = self.credits.len().min(MAX_CREDITS);
-        let credits: Vec<CreditItem> = self.credits.drain(..taken).collect();
-        self.credits_in_flight.extend(credits.iter().copied());
-        let changes = if self.credits.is_empty() { self.changes } else { self.told };
-        self.in_flight += 1;
-        let settlement = AccountSettlement {
-            account: key.account,
-            since: key.since,
-            spent: without_zeros(std::mem::take(&mut self.spent)),
-            returned: without_zeros(returned),
-            reported: std::mem::take(&mut self.reported),
-            settled_through: self.settled_through(applied, &credits),
-            credits,
-            mark: std::mem::take(&mut self.mark),
-            seen: std::mem::take(&mut self.seen),
-        };
-        Parcel { settlement, changes }
-    }
-
-    /// Credits measured before this index are settled once the parcel is applied.
-    fn settled_through(&self, applied: LogIndex, in_parcel: &[CreditItem]) -> LogIndex {
-        let waiting = self.credits.iter().map(|credit| credit.measured);
-        let flying =
-            self.credits_in_flight.iter().filter(|credit| !in_parcel.contains(credit)).map(|credit| credit.measured);
-        let measuring = self.measuring.values().copied();
-        waiting.chain(flying).chain(measuring).min().map_or(applied, |first| first.min(applied))
-    }
-
-    /// The log has it.
-    pub fn delivered(&mut self, parcel: Parcel) {
-        self.in_flight -= 1;
-        self.told = self.told.max(parcel.changes);
-        self.forget_flying(&parcel.settlement.credits);
-    }
-
-    /// The log does not have it and will not get it: everything goes back where it was.
-    pub fn undelivered(&mut self, parcel: Parcel) {
-        self.in_flight -= 1;
-        let settlement = parcel.settlement;
-        self.forget_flying(&settlement.credits);
-        for (limits, amount) in settlement.spent {
-            *self.spent.entry(limits).or_default() += amount;
-        }
-        for (limits, amount) in settlement.returned {
-            *self.returning.entry(limits).or_default() += amount;
-        }
-        self.reported += settlement.reported;
-        self.credits.extend(settlement.credits);
-        self.mark |= settlement.mark;
-        self.seen.extend(settlement.seen);
-        self.changed_for_the_log();
-    }
-
-    fn forget_flying(&mut self, credits: &[CreditItem]) {
-        self.credits_in_flight.retain(|flying| !credits.contains(flying));
-    }
-
-    /// The uploads that hold room, for an answer. What exceeds the list is summed into its youngest, so that others rather wait.
-    pub fn open_uploads(&self) -> Vec<OpenUpload> {
-        let mut uploads: Vec<OpenUpload> = self
-            .holdings
-            .values()
-            .filter_map(|holding| {
-                let room = holding.room();
-                let order = holding.order?;
-                room.is_positive().then_some(OpenUpload { order, room, failed: holding.failed })
-            })
-            .collect();
-        uploads.sort_by_key(|upload| upload.order);
-        while uploads.len() > MAX_LISTED_UPLOADS {
-            let Some(youngest) = uploads.pop() else { break };
-            if let Some(last) = uploads.last_mut() {
-                last.order = youngest.order;
-                last.room += youngest.room;
-                last.failed |= youngest.failed;
-            }
-        }
-        uploads
-    }
-}
-
-fn without_zeros(amounts: BTreeMap<Limits, Amount>) -> Vec<(Limits, Amount)> {
-    amounts.into_iter().filter(|(_, amount)| !amount.is_zero()).collect()
 }

@@ -50,15 +50,10 @@ impl Inner {
         let applied = matches!(&outcome, Outcome::Answered(submitted) if submitted.reply.is_ok());
         for (book, parcel) in packed {
             let mut pages = book.lock();
-            if applied {
-                pages.delivered(parcel);
-            } else {
-                pages.undelivered(parcel);
-            }
+            pages.arrived(parcel, applied);
             let more = pages.is_dirty() && applied;
             drop(pages);
-            book.changed.notify_waiters();
-            self.touch(book.key.account);
+            self.heard(&book);
             if more {
                 self.book_is_due(&book, false);
             }

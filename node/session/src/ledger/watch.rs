@@ -6,7 +6,7 @@ use flotilla_model::command::{AccountCommand, ConfirmLimited, RecallAnswer};
 use flotilla_model::{Account, AccountId, Amount, Holder, Limits, LogIndex, State, WaiterId, WaiterState};
 
 use super::Inner;
-use super::book::{Book, BookKey, Pages};
+use super::book::{Book, BookKey, Pages, Parcel};
 use super::submit::Outcome;
 
 /// Runs until the ledger stops.
@@ -116,20 +116,14 @@ impl Inner {
         };
         drop(asking);
         let begun = command.begun;
-        let outcome = self.submit_numbered(&book.lease, "answer", AccountCommand::Answer(command)).await;
+        let taken = self.carry(&book, "answer", parcel, AccountCommand::Answer(command)).await;
         let mut pages = book.lock();
         pages.answering = false;
-        if let Outcome::Answered(submitted) = &outcome
-            && submitted.reply.is_ok()
-        {
+        if taken {
             pages.answered = pages.answered.max(begun);
-            pages.delivered(parcel);
-        } else {
-            pages.undelivered(parcel);
         }
         drop(pages);
-        book.changed.notify_waiters();
-        self.touch(book.key.account);
+        self.heard(&book);
     }
 
     /// From here on grants only; what was written without one is reported or held (4.4).
@@ -143,18 +137,26 @@ impl Inner {
             let command = ConfirmLimited { settlement: parcel.settlement.clone(), limited_since, held };
             (parcel, command)
         };
-        let outcome = self.submit_numbered(&book.lease, "confirm", AccountCommand::Confirm(command)).await;
+        let taken = self.carry(&book, "confirm", parcel, AccountCommand::Confirm(command)).await;
         let mut pages = book.lock();
         pages.confirming = false;
-        if let Outcome::Answered(submitted) = &outcome
-            && submitted.reply.is_ok()
-        {
+        if taken {
             pages.confirmed = pages.confirmed.max(limited_since);
-            pages.delivered(parcel);
-        } else {
-            pages.undelivered(parcel);
         }
         drop(pages);
+        self.heard(&book);
+    }
+
+    /// Brings a parcel to the log in a command of its own; whether the log has taken it.
+    async fn carry(&self, book: &Book, verb: &'static str, parcel: Parcel, command: AccountCommand) -> bool {
+        let outcome = self.submit_numbered(&book.lease, verb, command).await;
+        let taken = matches!(&outcome, Outcome::Answered(submitted) if submitted.reply.is_ok());
+        book.lock().arrived(parcel, taken);
+        taken
+    }
+
+    /// The log has heard of this book: those that wait for it look again.
+    pub(super) fn heard(&self, book: &Book) {
         book.changed.notify_waiters();
         self.touch(book.key.account);
     }

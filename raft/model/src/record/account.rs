@@ -313,6 +313,11 @@ pub struct Account {
     pub activity: LogIndex,
     pub scan: Option<Scan>,
     pub scan_committed: LogIndex,
+    /// Index of the last grant: right behind it no more was taken than the limit of its user.
+    pub granted: LogIndex,
+    /// Index at which more may have come to be taken than any limit: a limit fell or its user left, a scan found more, something was
+    /// reported that had no grant.
+    pub excused: LogIndex,
     pub revision: LogIndex,
 }
 
@@ -335,6 +340,8 @@ impl Account {
             activity: 0,
             scan: None,
             scan_committed: 0,
+            granted: 0,
+            excused: 0,
             revision: index,
         }
     }

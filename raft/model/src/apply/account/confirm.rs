@@ -19,6 +19,9 @@ pub(super) fn apply(scope: &mut Scope<'_>, sender: Sender, command: &ConfirmLimi
         }
         // Held first: the settlement would drop a row that holds nothing.
         *holder.outstanding.entry(Limits::NONE).or_default() += command.held;
+        if !command.held.is_zero() {
+            sheet.row.excused = sheet.index;
+        }
         settle(sheet, sender, &command.settlement);
         if let Some(holder) = sheet.row.holders.get_mut(&(sender.node, sender.epoch)) {
             holder.confirmed = holder.confirmed.max(command.limited_since);

@@ -44,6 +44,7 @@ impl Sheet<'_> {
             return;
         }
         self.row.activity = index;
+        self.row.granted = index;
         if let Some(holder) = self.row.holders.get_mut(&(node, epoch)) {
             *holder.outstanding.entry(limits).or_default() += amount;
             holder.last_grant = index;

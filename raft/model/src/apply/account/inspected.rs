@@ -16,6 +16,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &Inspected) -> Reply {
         }
         sheet.row.inspected = true;
         sheet.row.used += command.found;
+        sheet.row.excused = sheet.index;
         if command.uncounted {
             sheet.row.uncertain = true;
             sheet.mark("its folder was not empty when it was first used");

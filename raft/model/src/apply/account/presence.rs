@@ -100,10 +100,14 @@ fn limits_changed(sheet: &mut Sheet<'_>, was: Option<Limits>, is: Option<Limits>
             sheet.row.holders.entry(key).and_modify(|holder| holder.unlimited = true);
         }
     }
+    let falls = |was: Limits, is: Limits| is.bytes < was.bytes || is.files < was.files;
+    if was.is_some_and(|was| is.is_none_or(|is| falls(was, is))) {
+        sheet.row.excused = sheet.index;
+    }
     let lowered = match (was, is) {
         (_, None) => false,
         (None, Some(is)) => !is.is_none(),
-        (Some(was), Some(is)) => is.bytes < was.bytes || is.files < was.files,
+        (Some(was), Some(is)) => falls(was, is),
     };
     if lowered && !sheet.row.holders.is_empty() {
         sheet.row.recall = sheet.index;

@@ -62,6 +62,7 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
         row.uncertain = false;
         row.scan = None;
         row.scan_committed = sheet.index;
+        row.excused = sheet.index;
         let (bytes, files) = (command.found.bytes as u64, command.found.files as u64);
         sheet.facts.push(Fact::AccountScanned { account: command.account, bytes, files });
         Ok(AccountDone::Scanned { used: command.found })

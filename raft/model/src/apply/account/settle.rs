@@ -66,6 +66,9 @@ pub(super) fn settle(sheet: &mut Sheet<'_>, sender: Sender, part: &AccountSettle
     holder.settled_through = holder.settled_through.max(part.settled_through);
     sheet.row.used += used;
     sheet.row.activity = sheet.index;
+    if !part.reported.is_zero() {
+        sheet.row.excused = sheet.index;
+    }
     credit::credit_all(sheet, &part.credits);
     if part.mark {
         sheet.mark("over-counted on a node");

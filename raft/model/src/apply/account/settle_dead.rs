@@ -35,6 +35,9 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &SettleDead) -> Reply {
         sheet.row.activity = sheet.index;
         credit::credit_all(sheet, &command.credits);
         sheet.row.uncertain |= unlimited;
+        if unlimited {
+            sheet.row.excused = sheet.index;
+        }
         if command.mark || unlimited {
             sheet.mark("a node's lease ended while its sessions used the account");
         }
