@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help dev build verify fix test test-needs bench clean-dev
+.PHONY: help dev build verify fix test test-needs bench jepsen jepsen-smoke soak clean-dev
 
 help:            ## this text
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/: *.*## /\t/'
@@ -38,3 +38,23 @@ test: test-needs ## all tests, against real OpenSSH clients and real processes
 bench:           ## figures beside OpenSSH in the same run (minutes)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
 	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench
+
+# What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.
+W ?= w1,w2,w4
+F ?= kill,fast-restart,kill-all,pause,pause-holder,partition,clients-only,loss,rolling
+N ?= 3
+S ?= 120
+OUT ?= /tmp/flotilla-jepsen-$(shell date +%Y%m%d-%H%M%S)
+TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+
+jepsen:          ## one fault run: W=workloads F=faults N=nodes S=seconds OUT=folder
+	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
+	$(TARGET)/release/flotilla-jepsen run -w $(W) -f $(F) -n $(N) -s $(S) -o $(OUT) $(ARGS)
+
+jepsen-smoke:    ## the two minutes of CI: three nodes, kill, pause, partition, fast restart
+	$(CARGO) build --locked -p flotilla -p flotilla-jepsen
+	$(TARGET)/debug/flotilla-jepsen run -w $(W) -f kill,pause,pause-holder,partition,fast-restart -s 90 -o $(OUT) $(ARGS)
+
+soak:            ## HOURS=n: run after run on five nodes, all faults, all workloads
+	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
+	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) -- -w $(W) -f $(F) -n 5 -s 300

@@ -1,5 +1,6 @@
 //! SFTP clients: a scripted one on russh for control over each request, and OpenSSH's own.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -68,15 +69,16 @@ impl Sftp {
     }
 
     pub async fn login_with(port: u16, username: &str, password: &str) -> Result<Result<Sftp, NoLogin>> {
-        let connect = Sftp::connect(port, username, password);
+        let connect = Sftp::login_at(SocketAddr::from(([127, 0, 0, 1], port)), username, password);
         tokio::time::timeout(Duration::from_secs(30), connect).await.context("login took over 30 s")?
     }
 
-    async fn connect(port: u16, username: &str, password: &str) -> Result<Result<Sftp, NoLogin>> {
+    /// Logs in at any address. No time limit.
+    pub async fn login_at(address: SocketAddr, username: &str, password: &str) -> Result<Result<Sftp, NoLogin>> {
         let (sender, farewell) = tokio::sync::watch::channel(None);
         let config = client::Config { nodelay: true, window_size: 4 << 20, ..client::Config::default() };
         let handler = Trusting { farewell: sender };
-        let mut ssh = match client::connect(Arc::new(config), ("127.0.0.1", port), handler).await {
+        let mut ssh = match client::connect(Arc::new(config), address, handler).await {
             Ok(ssh) => ssh,
             Err(error) => return Ok(Err(NoLogin::Disconnected(error.to_string()))),
         };

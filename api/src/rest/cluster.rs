@@ -24,6 +24,8 @@ pub(super) async fn cluster(
         "leader": view.leader.map(|node| node.0),
         "term": view.term,
         "log_index": view.log_index,
+        "applied_index": view.applied_index,
+        "state_hash": view.state_hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "nodes": view.nodes.iter().map(node).collect::<Vec<_>>(),
     });
     Ok(answer(StatusCode::OK, view.applied_index, body))

@@ -15,7 +15,10 @@ pub struct ClusterView {
     pub leader: Option<NodeId>,
     pub term: u64,
     pub log_index: LogIndex,
+    /// Of the state that this view was taken from.
     pub applied_index: LogIndex,
+    /// The state's rolling hash at `applied_index`: equal on all nodes.
+    pub state_hash: [u8; 32],
     pub caught_up: bool,
     pub last_event: u64,
     pub nodes: Vec<NodeView>,
@@ -49,7 +52,8 @@ impl Service {
             leader: status.leader,
             term: status.term,
             log_index: status.last_log_index,
-            applied_index: status.applied_index,
+            applied_index: state.applied_index(),
+            state_hash: state.hash(),
             caught_up: status.caught_up,
             last_event: state.last_event_number(),
             nodes: nodes(&status, &state),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod checkers;
 mod demonstration;
 mod evasion;
 mod faults;

@@ -1,0 +1,118 @@
+//! What must hold always, whatever the workload: one leader per term, equal states, no panic, resources back to their baseline.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Findings;
+use crate::history::Record;
+
+/// The name of `View` records.
+pub const VIEW: &str = "cluster.view";
+/// The name of `Resources` records.
+pub const RESOURCES: &str = "cluster.resources";
+/// The name of records that hold a suspicious line of a node's log.
+pub const PANIC: &str = "cluster.panic";
+
+/// What a node said of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    pub node: u64,
+    /// Counts the starts of this node in this run.
+    pub start: u64,
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub applied: u64,
+    /// The state's hash at `applied`.
+    pub hash: Option<String>,
+}
+
+/// A node's process at rest, before the workloads or after the recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    pub node: u64,
+    pub start: u64,
+    pub descriptors: u64,
+    pub resident_kib: u64,
+}
+
+/// Descriptors may differ by this much from the baseline: connections between nodes come and go.
+const DESCRIPTORS: u64 = 10;
+/// Resident memory of a node at rest, KiB.
+const RESIDENT_KIB: u64 = 1 << 20;
+
+/// Checks all observations of a history.
+pub fn check(records: &[Record]) -> Findings {
+    let mut findings = Findings::new("C0 always");
+    let mut views = Vec::new();
+    let mut resources: Vec<Resources> = Vec::new();
+    for record in records.iter().filter(|record| record.process == 0) {
+        let read = match record.f.as_str() {
+            VIEW => serde_json::from_value(record.value.clone()).map(|view: View| views.push((record.time, view))),
+            RESOURCES => serde_json::from_value(record.value.clone()).map(|one| resources.push(one)),
+            PANIC => {
+                findings.violated("C-panic", record.time, record.value.to_string());
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = read {
+            findings.unknown.push(format!("record {}: {error}", record.index));
+        }
+    }
+    check_views(&views, &mut findings);
+    check_resources(&resources, &mut findings);
+    findings
+}
+
+fn check_views(views: &[(u64, View)], findings: &mut Findings) {
+    findings.checked += views.len() as u64;
+    let mut leaders: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut hashes: BTreeMap<u64, (&str, u64)> = BTreeMap::new();
+    let mut terms: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut applied: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for (at, view) in views {
+        if let Some(leader) = view.leader {
+            let first = *leaders.entry(view.term).or_insert(leader);
+            if first != leader {
+                let text = format!("term {} has leaders {first} and {leader} (says node {})", view.term, view.node);
+                findings.violated("C-leader", *at, text);
+            }
+        }
+        if let Some(hash) = &view.hash {
+            let (first, whose) = hashes.entry(view.applied).or_insert((hash, view.node));
+            if *first != hash {
+                let text = format!("index {}: nodes {whose} and {} have different states", view.applied, view.node);
+                findings.violated("C-hash", *at, text);
+            }
+            findings.count("states compared", u64::from(*whose != view.node));
+        }
+        let term = terms.entry(view.node).or_default();
+        if view.term < *term {
+            findings.violated("C-term", *at, format!("node {}: term {} after {term}", view.node, view.term));
+        }
+        *term = view.term.max(*term);
+        let index = applied.entry((view.node, view.start)).or_default();
+        if view.applied < *index {
+            findings.violated("C-applied", *at, format!("node {}: applied {} after {index}", view.node, view.applied));
+        }
+        *index = view.applied.max(*index);
+    }
+    findings.count("terms", leaders.len() as u64);
+}
+
+/// The first record of a node is its baseline, the last its end. A restarted process has the baseline of the first.
+fn check_resources(resources: &[Resources], findings: &mut Findings) {
+    let mut baseline: BTreeMap<u64, &Resources> = BTreeMap::new();
+    for now in resources {
+        let first = baseline.entry(now.node).or_insert(now);
+        if now.descriptors > first.descriptors + DESCRIPTORS {
+            let text =
+                format!("node {}: {} descriptors at rest, {} before", now.node, now.descriptors, first.descriptors);
+            findings.violated("C-descriptors", 0, text);
+        }
+        if now.resident_kib > RESIDENT_KIB {
+            findings.violated("C-memory", 0, format!("node {}: {} KiB resident at rest", now.node, now.resident_kib));
+        }
+    }
+}

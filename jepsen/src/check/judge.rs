@@ -1,0 +1,49 @@
+//! From a history to findings: reads what workloads wrote and hands it to the checkers.
+
+mod faults;
+mod slots;
+mod storage;
+
+pub use faults::{Disturbance, disturbances};
+
+use anyhow::Result;
+
+use super::linear::Budget;
+use super::{Findings, cluster, users};
+use crate::history::{Operation, Record, pair};
+
+/// The name of records by which a run says that something that must succeed after the recovery did not.
+pub const PROBLEM: &str = "run.problem";
+
+/// All checkers over one history. Workloads that did not run have nothing to check and no finding.
+pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
+    let operations = pair(records)?;
+    let mut all = vec![cluster::check(records), faults::check(&operations), recovery(records)];
+    let ran = |prefix: &str| operations.iter().any(|operation: &Operation| operation.f.starts_with(prefix));
+    if ran("W1.") {
+        all.push(users::check(&operations, budget));
+    }
+    if ran("W2.") {
+        all.push(slots::check(records, &operations));
+    }
+    if ran("W4.") {
+        all.push(storage::check_quota(records, &operations));
+        all.push(storage::check_files(&operations));
+    }
+    Ok(all)
+}
+
+/// Liveness: what had to succeed at the end.
+fn recovery(records: &[Record]) -> Findings {
+    let mut findings = Findings::new("recovery");
+    findings.checked = 1;
+    for record in records.iter().filter(|record| record.f == PROBLEM) {
+        findings.violated("live", record.time, record.value.as_str().unwrap_or_default());
+    }
+    findings
+}
+
+/// A field of an operation's question.
+fn text<'a>(operation: &'a Operation, name: &str) -> &'a str {
+    operation.asked[name].as_str().unwrap_or_default()
+}

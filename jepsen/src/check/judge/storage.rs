@@ -1,0 +1,151 @@
+//! W4 and W5: quotas and files out of a history.
+
+use std::collections::BTreeMap;
+
+use super::faults::{disturbances, disturbed};
+use super::text;
+use crate::check::Findings;
+use crate::check::files::{self, Read, Seen, Write};
+use crate::check::quota::{self, Quota, Refusal, Rest, Sample};
+use crate::content::Saw;
+use crate::history::{Kind, Operation, Record};
+
+/// What a removed or failed upload held is credited this long after its answer at the latest, when nothing is disturbed.
+const CREDIT: u64 = 5_000_000_000;
+
+pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findings {
+    let mut findings = Findings::new("W4 quota");
+    let mut quotas: BTreeMap<String, Quota> = BTreeMap::new();
+    let mut samples: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
+    let mut rests: BTreeMap<String, Rest> = BTreeMap::new();
+    for record in records {
+        let user = record.value["user"].as_str().unwrap_or_default().to_owned();
+        let read = match record.f.as_str() {
+            "W4.quota" => serde_json::from_value(record.value.clone()).map(|Named { bytes, files }| {
+                quotas.insert(user, Quota { bytes, files });
+            }),
+            "W4.sample" => serde_json::from_value(record.value["sample"].clone())
+                .map(|sample| samples.entry(user).or_default().push(sample)),
+            "W4.rest" => serde_json::from_value(record.value["rest"].clone()).map(|rest| {
+                rests.insert(user, rest);
+            }),
+            _ => Ok(()),
+        };
+        if let Err(error) = read {
+            findings.unknown.push(format!("record {}: {error}", record.index));
+        }
+    }
+    for (user, quota) in &quotas {
+        quota::samples(user, *quota, samples.get(user).map_or(&[], Vec::as_slice), &mut findings);
+        match rests.get(user) {
+            Some(rest) => quota::at_rest(user, *quota, rest, &mut findings),
+            None => findings.unknown.push(format!("{user}: nobody looked at it at rest")),
+        }
+        if quota.bytes != 0 {
+            quota::refusals(user, *quota, &refusals(user, operations), &mut findings);
+        }
+    }
+    findings
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    bytes: u64,
+    files: u64,
+}
+
+/// Refusals for want of room while nothing was disturbed, each with the most that may have been taken.
+fn refusals(user: &str, operations: &[Operation]) -> Vec<Refusal> {
+    let faults = disturbances(operations);
+    let puts: Vec<&Operation> =
+        operations.iter().filter(|operation| operation.f == "W4.put" && text(operation, "user") == user).collect();
+    let is_refusal = |operation: &&&Operation| {
+        let over = operation.answer.as_str().is_some_and(|answer| answer.contains("quota"));
+        operation.outcome == Kind::Fail && over && !disturbed(&faults, operation.invoked, operation.answered)
+    };
+    puts.iter()
+        .filter(is_refusal)
+        .map(|refused| {
+            let others = puts.iter().filter(|other| other.index != refused.index);
+            let possible = others.filter(|other| other.invoked <= refused.answered);
+            let possible = possible.filter(|other| gone(other, operations) >= refused.invoked);
+            Refusal { at_ns: refused.invoked, size: size(refused), possibly_used: possible.map(|one| size(one)).sum() }
+        })
+        .collect()
+}
+
+fn size(put: &Operation) -> u64 {
+    put.asked["size"].as_u64().unwrap_or(0)
+}
+
+/// When what an upload stored is certainly neither stored nor charged any more.
+fn gone(put: &Operation, operations: &[Operation]) -> u64 {
+    if put.outcome == Kind::Fail {
+        return put.answered.saturating_add(CREDIT);
+    }
+    let later = operations.iter().filter(|other| {
+        matches!(other.f.as_str(), "W4.put" | "W4.remove")
+            && other.is_ok()
+            && other.invoked > put.answered
+            && text(other, "user") == text(put, "user")
+            && text(other, "path") == text(put, "path")
+    });
+    let replaced = later.map(|other| other.returned.saturating_add(CREDIT)).min().unwrap_or(u64::MAX);
+    if put.outcome == Kind::Info { u64::MAX } else { replaced }
+}
+
+/// What became of one path.
+#[derive(Default)]
+struct Path {
+    writes: Vec<Write>,
+    reads: Vec<Read>,
+}
+
+pub(super) fn check_files(operations: &[Operation]) -> Findings {
+    let mut findings = Findings::new("W5 files");
+    let mut paths: BTreeMap<String, Path> = BTreeMap::new();
+    for operation in operations.iter().filter(|operation| operation.f.starts_with("W4.")) {
+        let path = paths.entry(format!("{}{}", text(operation, "user"), text(operation, "path"))).or_default();
+        match operation.f.as_str() {
+            "W4.put" => path.writes.push(write(operation, operation.asked["content"].as_u64())),
+            "W4.remove" => path.writes.push(write(operation, None)),
+            "W4.read" if operation.is_ok() => match serde_json::from_value(operation.answer["saw"].clone()) {
+                Ok(saw) => path.reads.push(read(operation, saw)),
+                Err(error) => findings.unknown.push(format!("record {}: {error}", operation.index)),
+            },
+            _ => {}
+        }
+    }
+    for (name, path) in &paths {
+        files::check(name, &path.writes, &path.reads, &mut findings);
+        findings.count(
+            "reads of whole contents",
+            path.reads.iter().filter(|one| matches!(one.saw, Seen::Whole(_))).count() as u64,
+        );
+        findings.count(
+            "uploads stored",
+            path.writes.iter().filter(|one| one.returned != u64::MAX && !one.failed && one.content.is_some()).count()
+                as u64,
+        );
+    }
+    findings
+}
+
+fn write(operation: &Operation, content: Option<u64>) -> Write {
+    Write {
+        content,
+        invoked: operation.invoked,
+        returned: operation.returned,
+        failed: operation.outcome == Kind::Fail,
+        exclusive: false,
+    }
+}
+
+fn read(operation: &Operation, saw: Saw) -> Read {
+    let saw = match saw {
+        Saw::Absent => Seen::Absent,
+        Saw::Whole(content) => Seen::Whole(content),
+        Saw::Broken(what) => Seen::Broken(what),
+    };
+    Read { saw, invoked: operation.invoked, returned: operation.returned }
+}

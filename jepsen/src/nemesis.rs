@@ -1,0 +1,202 @@
+//! Faults: chosen from a seed, in lanes that overlap, each written down, all of them undone at the end.
+
+mod network;
+mod process;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::net::Cuts;
+use crate::probe::Machine;
+use crate::workload::World;
+
+/// Nodes must be ready this long after the last fault, which includes leases that must run out first.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// The faults by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// SIGKILL of one node, started again after a while.
+    Kill,
+    /// SIGKILL of the leader, started again before the others have noticed.
+    FastRestart,
+    /// SIGKILL of all nodes at once.
+    KillAll,
+    /// SIGSTOP of any node, or of the leader, up to three lease times.
+    Pause,
+    /// SIGSTOP of a node that holds the slot of a waiting client, until another session serves in the freed slot.
+    PauseHolder,
+    /// Peers: one from the others, halves, the leader in the minority, a bridge, a ring, one direction.
+    Partition,
+    /// Clients and administration cannot reach a node, peers can.
+    ClientsOnly,
+    /// A share of all packets is lost.
+    Loss,
+    /// SIGTERM and start of one node after the other.
+    Rolling,
+}
+
+/// Faults of different lanes overlap.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Process,
+    Network,
+}
+
+impl Fault {
+    fn lane(self) -> Lane {
+        match self {
+            Fault::Partition | Fault::ClientsOnly | Fault::Loss => Lane::Network,
+            _ => Lane::Process,
+        }
+    }
+
+    /// What the machine must be able to do.
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Fault::Loss => &["namespaces", "bridge", "nft"],
+            _ => &[],
+        }
+    }
+
+    /// The name in histories and reports.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+/// Faults that this suite does not make yet, so that every run says so.
+const NOT_BUILT: [(&str, &str); 8] = [
+    ("power-cut, sync errors, slow disks, full disks, flipped bits", "the FUSE fault filesystem is not built"),
+    ("delay, reorder, corruption", "the user-space switch on TAP devices is not built"),
+    ("wall clock jumps", "no decision reads the wall clock but dates; not built"),
+    (
+        "clock rates",
+        "libfaketime cannot turn the clocks that leases read; covered by raft's tests with its Clock trait",
+    ),
+    ("resets", "not built"),
+    ("leader transfer, drain by command", "the suite does not call them yet"),
+    ("membership change", "the suite does not call it yet"),
+    ("snapshot and purge pressure", "thresholds cannot be configured; shown in raft's own tests"),
+];
+
+/// What of a wanted set of faults can be made, and why the rest cannot.
+pub fn plan(wanted: &[Fault], machine: &Machine, namespaces: bool) -> (Vec<Fault>, Vec<(String, String)>) {
+    let mut skipped: Vec<(String, String)> =
+        NOT_BUILT.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect();
+    let mut made = Vec::new();
+    for fault in wanted {
+        let why = if !namespaces && fault.needs().contains(&"namespaces") {
+            Some("the run uses loopback: no packets to lose, streams are relayed".to_owned())
+        } else {
+            machine.lacks(fault.needs())
+        };
+        match why {
+            Some(why) => skipped.push((fault.name(), why)),
+            None => made.push(*fault),
+        }
+    }
+    (made, skipped)
+}
+
+/// What a fault's code works with.
+pub struct Nemesis {
+    pub world: Arc<World>,
+    pub random: StdRng,
+    /// The cuts in force, shared by nothing else: only the network lane cuts.
+    cuts: Cuts,
+}
+
+/// Makes faults until the world stops. Each lane takes its faults in turn, in an order that the seed decides.
+pub async fn run(world: Arc<World>, faults: Vec<Fault>) {
+    let mut lanes: BTreeMap<Lane, Vec<Fault>> = BTreeMap::new();
+    for fault in faults {
+        lanes.entry(fault.lane()).or_default().push(fault);
+    }
+    let tasks = lanes.into_iter().map(|(lane, faults)| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let random = StdRng::seed_from_u64(world.seed ^ (0xfa17 + lane as u64));
+            let mut nemesis = Nemesis { world: Arc::clone(&world), random, cuts: Cuts::new() };
+            let mut bag: Vec<Fault> = Vec::new();
+            while !world.stopping() {
+                let calm = Duration::from_millis(nemesis.random.random_range(1_500..5_000));
+                world.pause(calm).await;
+                if world.stopping() {
+                    return;
+                }
+                if bag.is_empty() {
+                    bag = faults.clone();
+                }
+                let at = nemesis.random.random_range(0..bag.len());
+                nemesis.make(bag.swap_remove(at)).await;
+            }
+        })
+    });
+    futures::future::join_all(tasks).await;
+}
+
+impl Nemesis {
+    /// Makes one fault and undoes it, with a record of when and what.
+    async fn make(&mut self, fault: Fault) {
+        let recorder = self.world.recorder.clone();
+        let process = recorder.process();
+        let open = recorder.invoke(process, &format!("nemesis.{}", fault.name()), Value::Null);
+        let made = match fault {
+            Fault::Kill => self.kill().await,
+            Fault::FastRestart => self.fast_restart().await,
+            Fault::KillAll => self.kill_all().await,
+            Fault::Pause => self.pause().await,
+            Fault::PauseHolder => self.pause_holder().await,
+            Fault::Rolling => self.rolling().await,
+            Fault::Partition => self.partition().await,
+            Fault::ClientsOnly => self.clients_only().await,
+            Fault::Loss => self.loss().await,
+        };
+        match made {
+            Ok(Some(what)) => _ = open.ok(what),
+            // Nothing to do it to at this moment, for instance no holder of a slot.
+            Ok(None) => _ = open.fail("no target"),
+            Err(error) => _ = open.info(format!("{error:#}")),
+        }
+    }
+
+    fn seconds(&mut self, from: f64, to: f64) -> Duration {
+        Duration::from_secs_f64(self.random.random_range(from..to))
+    }
+
+    fn any_node(&mut self) -> usize {
+        self.random.random_range(1..=self.world.fleet.size())
+    }
+
+    fn choose<T: Copy>(&mut self, from: &[T]) -> Result<T> {
+        from.choose(&mut self.random).copied().context("nothing to choose from")
+    }
+}
+
+/// Undoes everything: all connections, all processes; then all nodes must become ready by themselves.
+pub async fn recover(world: &World) -> Result<()> {
+    let fleet = &world.fleet;
+    fleet.network.cut(&Cuts::new()).await?;
+    let process = world.recorder.process();
+    let open = world.recorder.invoke(process, "nemesis.recover", Value::Null);
+    for node in fleet.places() {
+        fleet.thaw(node).await?;
+        fleet.begin(node).await?;
+    }
+    let ready = fleet.until_ready(RECOVERY).await;
+    match &ready {
+        Ok(()) => open.ok(json!("all nodes are ready")),
+        Err(error) => open.info(format!("{error:#}")),
+    };
+    ready.context("recovery")
+}

@@ -1,0 +1,107 @@
+//! Faults of processes: killed, frozen, restarted.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::Nemesis;
+
+/// TTL(1 + 2ρ) + margin: when an expiry may be proposed, at the earliest.
+const EXPIRY: Duration = Duration::from_millis(6_620);
+/// Three lease times.
+const LONGEST_PAUSE: Duration = Duration::from_secs(18);
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+impl Nemesis {
+    pub(super) async fn kill(&mut self) -> Result<Option<Value>> {
+        let leader = self.world.fleet.leader().await;
+        let node = if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node());
+        self.world.fleet.kill(node).await?;
+        // Before the others elect, after that, or after the node's lease has run out.
+        let ranges = [(0.05, 0.3), (0.5, 2.0), (7.0, 10.0)];
+        let (from, to) = self.choose(&ranges)?;
+        let down = self.seconds(from, to);
+        self.world.pause(down).await;
+        self.world.fleet.begin(node).await?;
+        Ok(Some(json!({"node": node, "leader": Some(node) == leader, "down_ms": down.as_millis() as u64})))
+    }
+
+    pub(super) async fn fast_restart(&mut self) -> Result<Option<Value>> {
+        let Some(leader) = self.world.fleet.leader().await else { return Ok(None) };
+        self.world.fleet.kill(leader).await?;
+        self.world.fleet.begin(leader).await?;
+        Ok(Some(json!({"node": leader})))
+    }
+
+    pub(super) async fn kill_all(&mut self) -> Result<Option<Value>> {
+        for node in self.world.fleet.places() {
+            self.world.fleet.kill(node).await?;
+        }
+        for node in self.world.fleet.places() {
+            self.world.fleet.begin(node).await?;
+        }
+        Ok(Some(json!({})))
+    }
+
+    pub(super) async fn pause(&mut self) -> Result<Option<Value>> {
+        let leader = self.world.fleet.leader().await;
+        let node = if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node());
+        let ranges = [(0.1, 1.0), (1.0, 6.0), (6.0, LONGEST_PAUSE.as_secs_f64())];
+        let (from, to) = self.choose(&ranges)?;
+        let time = self.seconds(from, to);
+        self.world.fleet.freeze(node).await?;
+        self.world.pause(time).await;
+        self.world.fleet.thaw(node).await?;
+        Ok(Some(json!({"node": node, "leader": Some(node) == leader, "paused_ms": time.as_millis() as u64})))
+    }
+
+    /// Freezes the node of a session of a user with few slots. Its client goes on asking, so a request waits in the frozen node's
+    /// socket. Thawed once another session of that user has begun to serve elsewhere and the expiry is past; counts only then.
+    pub(super) async fn pause_holder(&mut self) -> Result<Option<Value>> {
+        let mut held = self.world.sessions();
+        held.retain(|session| session.user == "w2-1" || session.user == "w2-2");
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let victim = held.swap_remove(self.random.random_range(0..held.len()));
+        let began_ns = self.world.recorder.now_ns();
+        self.world.fleet.freeze(victim.node).await?;
+        let began = tokio::time::Instant::now();
+        let mut every = tokio::time::interval(Duration::from_millis(50));
+        let mut takeover = false;
+        while began.elapsed() < LONGEST_PAUSE && !self.world.stopping() {
+            every.tick().await;
+            let others = self.world.sessions();
+            takeover = others
+                .iter()
+                .any(|other| other.user == victim.user && other.node != victim.node && other.since_ns > began_ns);
+            if takeover && began.elapsed() > EXPIRY {
+                break;
+            }
+        }
+        let still_waiting = self.world.sessions().iter().any(|session| session.since_ns == victim.since_ns);
+        self.world.fleet.thaw(victim.node).await?;
+        let counts = takeover && still_waiting && began.elapsed() > EXPIRY;
+        Ok(Some(json!({
+            "node": victim.node, "user": victim.user, "paused_ms": began.elapsed().as_millis() as u64,
+            "another_served_and_a_request_waited": counts,
+        })))
+    }
+
+    pub(super) async fn rolling(&mut self) -> Result<Option<Value>> {
+        for node in self.world.fleet.places() {
+            self.world.fleet.stop(node, STOPS_WITHIN).await?;
+            self.world.fleet.begin(node).await?;
+            let end = tokio::time::Instant::now() + STOPS_WITHIN;
+            while !self.world.fleet.is_ready(node).await && tokio::time::Instant::now() < end {
+                self.world.pause(Duration::from_millis(100)).await;
+                if self.world.stopping() {
+                    return Ok(Some(json!({"until": node})));
+                }
+            }
+        }
+        Ok(Some(json!({})))
+    }
+}

@@ -1,0 +1,261 @@
+//! W4 and W5: uploads that do not all fit, over the same names, from all nodes at once; what is stored is looked at from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::World;
+use super::sampler::Account;
+use super::ssh::{self, Ended};
+use crate::check::quota::{Quota, Rest};
+use crate::client::Sftp;
+use crate::content::{content, recognise};
+
+const MIB: u64 = 1 << 20;
+/// Limited by bytes, and by files.
+const USERS: [(&str, Quota); 2] =
+    [("w4-bytes", Quota { bytes: 4 * MIB, files: 0 }), ("w4-files", Quota { bytes: 0, files: 5 })];
+const CLIENTS: u64 = 3;
+/// Names that the clients of a user share.
+const NAMES: u64 = 8;
+const STEP: Duration = Duration::from_secs(20);
+const LOGIN: Duration = Duration::from_secs(10);
+/// Size of the upload by which the staging folder is found: nothing else has it.
+const PROBE: usize = 54_321;
+/// After the last session: closes, settlements, an expiry and an idle scan.
+const AT_REST: Duration = Duration::from_secs(60);
+
+pub async fn prepare(world: &World) -> Result<()> {
+    for (user, quota) in USERS {
+        world.make_user(user, 0, quota.bytes, quota.files).await?;
+        world.recorder.observe("W4.quota", json!({"user": user, "bytes": quota.bytes, "files": quota.files}));
+    }
+    Ok(())
+}
+
+pub async fn run(world: Arc<World>) {
+    let clients = USERS.into_iter().flat_map(|(user, _)| (0..CLIENTS).map(move |client| (user, client)));
+    let mut tasks: Vec<_> = clients
+        .map(|(user, client)| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { one_client(&world, user, 4_000 + client).await })
+        })
+        .collect();
+    for (user, _) in USERS {
+        let world = Arc::clone(&world);
+        tasks.push(tokio::spawn(async move { sample(&world, user).await }));
+    }
+    futures::future::join_all(tasks).await;
+}
+
+/// A client with its session, made anew on any node when it is lost.
+struct Client<'a> {
+    world: &'a World,
+    user: &'static str,
+    process: u64,
+    random: StdRng,
+    node: usize,
+    session: Option<Sftp>,
+    next_content: u64,
+}
+
+impl<'a> Client<'a> {
+    fn new(world: &'a World, user: &'static str, number: u64) -> Client<'a> {
+        let process = world.recorder.process();
+        let random = world.random(number);
+        Client { world, user, process, random, node: 1, session: None, next_content: process << 20 }
+    }
+
+    async fn session(&mut self) -> Option<Sftp> {
+        if let Some(session) = self.session.take() {
+            return Some(session);
+        }
+        self.node = self.world.any_node(&mut self.random);
+        ssh::login(self.world.fleet.sftp(self.node), self.user, LOGIN).await.ok()
+    }
+
+    fn close(&self, open: crate::history::Open, ended: &Ended, ok: Value) {
+        match ended {
+            Ended::Done => open.ok(ok),
+            Ended::Failed(text) => open.fail(text.clone()),
+            Ended::Unknown(text) => open.info(text.clone()),
+        };
+    }
+
+    async fn put(&mut self, session: &Sftp, path: &str, size: usize, cut_after: Option<usize>) -> Ended {
+        self.next_content += 1;
+        let id = self.next_content;
+        let asked = json!({"user": self.user, "path": path, "content": id, "size": size, "node": self.node});
+        let open = self.world.recorder.invoke(self.process, "W4.put", asked);
+        let ended = ssh::upload(session, path, &content(id, size), cut_after, STEP).await;
+        self.close(open, &ended, json!(null));
+        ended
+    }
+
+    async fn remove(&mut self, session: &Sftp, path: &str) -> Ended {
+        let asked = json!({"user": self.user, "path": path, "node": self.node});
+        let open = self.world.recorder.invoke(self.process, "W4.remove", asked);
+        let ended = ssh::remove(session, path, STEP).await;
+        self.close(open, &ended, json!(null));
+        ended
+    }
+
+    /// Whether it was answered.
+    async fn read(&mut self, session: &Sftp, path: &str) -> bool {
+        let asked = json!({"user": self.user, "path": path, "node": self.node});
+        let open = self.world.recorder.invoke(self.process, "W4.read", asked);
+        match ssh::read(session, path, STEP).await {
+            Ok(seen) => {
+                open.ok(json!({"saw": recognise(seen.as_deref())}));
+                true
+            }
+            Err(text) => {
+                open.fail(text);
+                false
+            }
+        }
+    }
+}
+
+async fn one_client(world: &World, user: &'static str, number: u64) {
+    let mut client = Client::new(world, user, number);
+    while !world.stopping() {
+        let Some(session) = client.session().await else {
+            world.pause(Duration::from_millis(200)).await;
+            continue;
+        };
+        let path = format!("/n{}", client.random.random_range(0..NAMES));
+        // Few bytes for the one that is limited by files: those are to be many.
+        let most = if user == "w4-files" { 2_000 } else { 1_200_000 };
+        let size = client.random.random_range(200..most);
+        let goes_on = match client.random.random_range(0..100) {
+            0..50 => !matches!(client.put(&session, &path, size, None).await, Ended::Unknown(_)),
+            50..58 => {
+                client.put(&session, &path, size, Some(1)).await;
+                false
+            }
+            58..80 => !matches!(client.remove(&session, &path).await, Ended::Unknown(_)),
+            80..96 => client.read(&session, &path).await,
+            _ => {
+                session.leave().await;
+                continue;
+            }
+        };
+        // A session that answered goes on; one that was lost, or whose upload was cut, is dropped without a word.
+        client.session = goes_on.then_some(session).filter(|session| !session.ssh.is_closed());
+    }
+    if let Some(session) = client.session {
+        session.leave().await;
+    }
+}
+
+/// Looks at the storage all the time.
+async fn sample(world: &World, user: &'static str) {
+    let account = loop {
+        if world.stopping() {
+            return;
+        }
+        if let Some(account) = find_account(world, user).await {
+            break Arc::new(account);
+        }
+        world.pause(Duration::from_millis(300)).await;
+    };
+    while !world.stopping() {
+        let (account, recorder) = (Arc::clone(&account), world.recorder.clone());
+        let sampled = tokio::task::spawn_blocking(move || account.sample(|| recorder.now_ns())).await;
+        if let Ok(sample) = sampled {
+            world.recorder.observe("W4.sample", json!({"user": user, "sample": sample}));
+        }
+        world.pause(Duration::from_millis(100)).await;
+    }
+}
+
+/// Writes a file of a size of its own and finds the folder in which it is staged; never closes it.
+async fn find_account(world: &World, user: &'static str) -> Option<Account> {
+    use russh_sftp::protocol::{FileAttributes, OpenFlags};
+    let session = ssh::login(world.fleet.sftp(1), user, LOGIN).await.ok()?;
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let handle = session.raw.open("/probe", flags, FileAttributes::empty()).await.ok()?.handle;
+    session.raw.write(&handle, 0, vec![1; PROBE]).await.ok()?;
+    let account = Account::find(&world.fleet.files(), world.fleet.files().join(user), PROBE as u64);
+    session.leave().await;
+    account
+}
+
+/// What the ledger says, through any node that answers.
+async fn used(world: &World, user: &str) -> Result<(u64, u64)> {
+    let path = format!("/api/v2/users/{user}");
+    for node in world.fleet.places() {
+        if let Ok(answer) = world.fleet.admin(node).get(&path, Duration::from_secs(3)).await {
+            let number = |name: &str| answer.body[name].as_u64();
+            if let (Some(bytes), Some(files)) = (number("used_quota_size"), number("used_quota_files")) {
+                return Ok((bytes, files));
+            }
+            bail!("{path}: {}", answer.body);
+        }
+    }
+    bail!("no node answers {path} after the recovery")
+}
+
+/// At rest the ledger and the storage agree, every name reads the same through every node, and the rest of the quota can be had.
+pub async fn settle(world: &World) -> Result<()> {
+    for (user, quota) in USERS {
+        let account = tokio::time::timeout(AT_REST, async {
+            loop {
+                if let Some(account) = find_account(world, user).await {
+                    return account;
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        });
+        let account = account.await.with_context(|| format!("{user}: no upload is staged after the recovery"))?;
+        // Whether they agree is the checker's to say.
+        let agree = async || Ok(used(world, user).await? == account.stored());
+        let _ = super::eventually(AT_REST, "ledger and storage agree", agree).await;
+        let (used_bytes, used_files) = used(world, user).await?;
+        let (stored_bytes, stored_files) = account.stored();
+        read_all(world, user).await?;
+        let filled = Some(fill(world, user, quota, (used_bytes, used_files)).await?);
+        let at_ns = world.recorder.now_ns();
+        let rest = Rest { at_ns, stored_bytes, stored_files, used_bytes, used_files, filled };
+        world.recorder.observe("W4.rest", json!({"user": user, "rest": rest}));
+    }
+    Ok(())
+}
+
+async fn read_all(world: &World, user: &'static str) -> Result<()> {
+    for node in world.fleet.places() {
+        let mut client = Client::new(world, user, 0);
+        client.node = node;
+        let session = ssh::login(world.fleet.sftp(node), user, LOGIN).await;
+        let session = session.map_err(|refused| anyhow::anyhow!("{user} on node {node}: {refused:?}"))?;
+        for name in 0..NAMES {
+            ensure!(client.read(&session, &format!("/n{name}")).await, "/n{name} on node {node} after the recovery");
+        }
+        session.leave().await;
+    }
+    Ok(())
+}
+
+/// Uploads what is left to the last byte or file, and one more. Whether the first was stored and the second refused.
+async fn fill(world: &World, user: &'static str, quota: Quota, used: (u64, u64)) -> Result<bool> {
+    let mut client = Client::new(world, user, 0);
+    let session = ssh::login(world.fleet.sftp(1), user, LOGIN).await;
+    let session = session.map_err(|refused| anyhow::anyhow!("{user}: {refused:?}"))?;
+    let mut stored = true;
+    if quota.bytes != 0 {
+        let left = quota.bytes.saturating_sub(used.0) as usize;
+        stored &= client.put(&session, "/fill", left, None).await == Ended::Done;
+    } else {
+        for number in used.1..quota.files {
+            stored &= client.put(&session, &format!("/fill{number}"), 100, None).await == Ended::Done;
+        }
+    }
+    let over = client.put(&session, "/over", 1, None).await;
+    session.leave().await;
+    Ok(stored && matches!(over, Ended::Failed(_)))
+}

@@ -1,0 +1,135 @@
+//! W2: users with few slots, more clients than slots, sessions through all nodes that ask for something all the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::RngExt;
+use serde_json::json;
+
+use super::ssh::{self, Refused};
+use super::{Serving, World};
+use crate::client::Sftp;
+
+/// Limits, each with a user and two clients more than slots.
+const LIMITS: [u64; 3] = [1, 2, 5];
+/// A login in the way of a ghost waits up to 8 s; one in an election 5 s.
+const LOGIN: Duration = Duration::from_secs(16);
+/// Longer than any pause: a client that gave up would close the connection, and the request that waits in the paused server's
+/// socket, which is what a pause is to test, would be gone.
+const ASK: Duration = Duration::from_secs(40);
+
+pub fn user(max_sessions: u64) -> String {
+    format!("w2-{max_sessions}")
+}
+
+pub async fn prepare(world: &World) -> Result<()> {
+    for limit in LIMITS {
+        world.make_user(&user(limit), limit, 0, 0).await?;
+        world.recorder.observe("W2.limit", json!({"user": user(limit), "max_sessions": limit}));
+    }
+    Ok(())
+}
+
+pub async fn run(world: Arc<World>) {
+    let clients = LIMITS.into_iter().flat_map(|limit| (0..limit + 2).map(move |client| (limit, client)));
+    let clients = clients.map(|(limit, client)| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { one_client(&world, limit, 2_000 + limit * 100 + client).await })
+    });
+    futures::future::join_all(clients).await;
+}
+
+async fn one_client(world: &World, limit: u64, number: u64) {
+    let mut random = world.random(number);
+    while !world.stopping() {
+        let process = world.recorder.process();
+        let node = world.any_node(&mut random);
+        match acquire(world, process, &user(limit), node).await {
+            Ok(sftp) => {
+                // Mostly short; every fifth stays, so that a pause finds a holder.
+                let stays = if random.random_ratio(1, 5) { 12_000 } else { 1_500 };
+                let time = Duration::from_millis(random.random_range(200..stays));
+                serve(world, process, &user(limit), node, sftp, time, random.random_ratio(1, 4)).await;
+            }
+            Err(_) => world.pause(Duration::from_millis(random.random_range(20..400))).await,
+        }
+    }
+}
+
+/// A login and its first answered operation.
+async fn acquire(world: &World, process: u64, user: &str, node: usize) -> Result<Sftp, Refused> {
+    let open = world.recorder.invoke(process, "W2.acquire", json!({"user": user, "node": node}));
+    let sftp = match ssh::login(world.fleet.sftp(node), user, LOGIN).await {
+        Ok(sftp) => sftp,
+        Err(refused) => {
+            match &refused {
+                Refused::Limit(text) => open.fail(json!({"limit": text})),
+                Refused::Denied => open.info("denied"),
+                Refused::Unavailable(text) => open.info(text.clone()),
+            };
+            return Err(refused);
+        }
+    };
+    match tokio::time::timeout(ASK, sftp.raw.stat("/")).await {
+        Ok(Ok(_)) => {
+            open.ok(json!({"node": node}));
+            Ok(sftp)
+        }
+        other => {
+            let text = format!("logged in, no answer: {other:?}");
+            open.info(text.clone());
+            Err(Refused::Unavailable(text))
+        }
+    }
+}
+
+/// Asks for something all the time, for a while; then leaves in order, or drops the connection.
+async fn serve(world: &World, process: u64, user: &str, node: usize, sftp: Sftp, time: Duration, drops: bool) {
+    world.serves(process, Serving { user: user.to_owned(), node, since_ns: world.recorder.now_ns() });
+    let end = tokio::time::Instant::now() + time;
+    let mut every = tokio::time::interval(Duration::from_millis(40));
+    while tokio::time::Instant::now() < end && !world.stopping() {
+        every.tick().await;
+        let open = world.recorder.invoke(process, "W2.ask", json!({"user": user, "node": node}));
+        match tokio::time::timeout(ASK, sftp.raw.stat("/")).await {
+            Ok(Ok(_)) => _ = open.ok(json!(null)),
+            other => {
+                open.info(format!("{other:?}"));
+                world.served(process);
+                return;
+            }
+        }
+    }
+    world.served(process);
+    if drops {
+        world.recorder.invoke(process, "W2.release", json!({"user": user, "node": node})).info("dropped");
+        drop(sftp);
+    } else {
+        let open = world.recorder.invoke(process, "W2.release", json!({"user": user, "node": node}));
+        sftp.leave().await;
+        open.ok(json!(null));
+    }
+}
+
+/// S-live: exactly as many as the limit can be had at once, one more is refused, and none of them is a ghost.
+pub async fn settle(world: &World) -> Result<()> {
+    for limit in LIMITS {
+        let mut held = Vec::new();
+        for number in 0..limit {
+            let node = number as usize % world.fleet.size() + 1;
+            let process = world.recorder.process();
+            let got = acquire(world, process, &user(limit), node).await;
+            let got = got.map_err(|refused| anyhow::anyhow!("{refused:?}"));
+            held.push((process, node, got.with_context(|| format!("S-live: slot {} of {limit}", number + 1))?));
+        }
+        let more = acquire(world, world.recorder.process(), &user(limit), 1).await;
+        ensure!(matches!(more, Err(Refused::Limit(_))), "S-live: login {} of {limit}: {:?}", limit + 1, more.err());
+        for (process, node, sftp) in held {
+            let open = world.recorder.invoke(process, "W2.release", json!({"user": user(limit), "node": node}));
+            sftp.leave().await;
+            open.ok(json!(null));
+        }
+    }
+    Ok(())
+}
