@@ -6,6 +6,7 @@ pub mod files;
 pub mod judge;
 pub mod linear;
 pub mod quota;
+pub mod revocation;
 pub mod slots;
 pub mod users;
 pub mod witness;

@@ -26,7 +26,7 @@ const PROBES: [(&str, &str, &str); 7] = [
     (
         "bridge",
         "one network between the nodes",
-        "unshare --net sh -c 'ip link add b type bridge && ip link add v type veth peer name w && ip link set v master b'",
+        "unshare --net sh -c 'ip link add lab0 type bridge && ip link add veth0 type veth peer name veth1 && ip link set veth0 master lab0'",
     ),
     (
         "nft",

@@ -1,6 +1,7 @@
 //! Workloads: clients that ask, and write down what they asked and were told. They judge nothing; checkers do.
 
 pub mod quota;
+pub mod revocation;
 mod sampler;
 pub mod slots;
 pub mod ssh;
@@ -109,6 +110,8 @@ pub enum Workload {
     W1,
     /// Session slots.
     W2,
+    /// Revocation.
+    W3,
     /// Quota, uploads and what is stored.
     W4,
 }
@@ -117,7 +120,7 @@ impl Workload {
     /// Makes what the clients need.
     pub async fn prepare(self, world: &World) -> Result<()> {
         match self {
-            Workload::W1 => Ok(()),
+            Workload::W1 | Workload::W3 => Ok(()),
             Workload::W2 => slots::prepare(world).await,
             Workload::W4 => quota::prepare(world).await,
         }
@@ -128,6 +131,7 @@ impl Workload {
         match self {
             Workload::W1 => users::run(world).await,
             Workload::W2 => slots::run(world).await,
+            Workload::W3 => revocation::run(world).await,
             Workload::W4 => quota::run(world).await,
         }
     }
@@ -137,6 +141,7 @@ impl Workload {
         match self {
             Workload::W1 => users::settle(world).await,
             Workload::W2 => slots::settle(world).await,
+            Workload::W3 => revocation::settle(world).await,
             Workload::W4 => quota::settle(world).await,
         }
     }

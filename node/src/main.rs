@@ -53,6 +53,13 @@ enum ConfigCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "planted-bugs")]
+    if let Ok(name) = std::env::var("FLOTILLA_PLANTED_BUG")
+        && !flotilla_model::planted::plant(&name)
+    {
+        eprintln!("FLOTILLA_PLANTED_BUG={name}: one of {:?}", flotilla_model::planted::NAMES);
+        return ExitCode::from(2);
+    }
     match arguments.command {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
         Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),

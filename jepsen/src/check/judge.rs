@@ -1,6 +1,7 @@
 //! From a history to findings: reads what workloads wrote and hands it to the checkers.
 
 mod faults;
+mod revocation;
 mod slots;
 mod storage;
 
@@ -25,6 +26,9 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
     }
     if ran("W2.") {
         all.push(slots::check(records, &operations));
+    }
+    if ran("W3.") {
+        all.push(revocation::of(&operations));
     }
     if ran("W4.") {
         all.push(storage::check_quota(records, &operations));

@@ -6,6 +6,7 @@ mod files;
 mod history;
 mod linear;
 mod quota;
+mod revocation;
 mod slots;
 mod users;
 

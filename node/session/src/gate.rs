@@ -110,6 +110,10 @@ impl Gate {
         if let Some(reason) = self.ended.get() {
             return Err(reason.clone());
         }
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("lease-timer-only") {
+            return Ok(());
+        }
         match self.lease.get().map(|lease| lease.check()) {
             Some(Err(_)) => Err(EndReason::LeaseLost),
             _ => Ok(()),
@@ -152,6 +156,10 @@ impl Gate {
 
     /// Closes the gate for good and resets the connection. The first reason stands.
     pub fn cut(&self, reason: EndReason) {
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("no-revoke") && matches!(reason, EndReason::Cut(_)) {
+            return;
+        }
         if self.ended.set(reason).is_err() {
             // Whoever comes second must not return before the first one's effect: take the lock once.
             drop(lock(&self.sending));

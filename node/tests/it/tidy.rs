@@ -99,6 +99,30 @@ fn crates_do_not_use_what_they_must_not_know() {
 }
 
 #[test]
+fn no_build_has_planted_bugs_by_default() {
+    let mut sites = 0;
+    for file in all_sources() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("planted::is(")) {
+            let guarded = at > 0 && lines[at - 1].trim() == "#[cfg(feature = \"planted-bugs\")]";
+            assert!(guarded || line.contains("\"planted::is("), "{}: {line}", file.display());
+            sites += usize::from(guarded);
+        }
+    }
+    assert!(sites >= 7, "the walk found {sites} planted bugs");
+    let workspace: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    for member in workspace["workspace"]["members"].as_array().unwrap() {
+        let manifest = std::fs::read_to_string(root().join(member.as_str().unwrap()).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let features = manifest.get("features").and_then(toml::Value::as_table);
+        assert!(features.is_none_or(|features| !features.contains_key("default")), "{member} has default features");
+        let dependencies = manifest.get("dependencies").map(ToString::to_string).unwrap_or_default();
+        assert!(!dependencies.contains("planted-bugs"), "{member} depends on planted bugs");
+    }
+}
+
+#[test]
 fn every_source_file_says_what_it_is_for() {
     for file in all_sources() {
         let text = std::fs::read_to_string(&file).unwrap();

@@ -23,6 +23,8 @@ pub mod codec;
 mod history;
 mod index;
 pub mod invariant;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod query;
 pub mod snapshot;
 pub mod state;

@@ -80,7 +80,7 @@ struct RunArgs {
     #[arg(long)]
     loopback: bool,
     /// Added to every port on loopback.
-    #[arg(long, default_value_t = 14_000)]
+    #[arg(long, default_value_t = 23_900)]
     port_offset: u16,
 }
 

@@ -51,6 +51,10 @@ impl Login<'_> {
     pub async fn judge_fresh(&self) -> Judged {
         let (seen, judged) = self.judge_local().await;
         let Judged::Wrong(why) = judged else { return judged };
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("refusal-without-barrier") {
+            return Judged::Wrong(why);
+        }
         if let Err(error) = self.core.cluster.barrier(self.election_wait()).await {
             return Judged::Unavailable(error.to_string());
         }

@@ -25,6 +25,10 @@ pub(super) fn apply(scope: &mut Scope<'_>, envelope: &Envelope) -> Reply {
 }
 
 fn of_request(scope: &mut Scope<'_>, id: RequestId, envelope: &Envelope) -> Reply {
+    #[cfg(feature = "planted-bugs")]
+    if crate::planted::is("double-apply") {
+        return dispatch(scope, envelope.id, &envelope.command);
+    }
     if let Some(answered) = scope.get::<AnsweredRequest>(&id) {
         return answered.reply.clone();
     }

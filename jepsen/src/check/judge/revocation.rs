@@ -1,0 +1,32 @@
+//! W3 out of a history.
+
+use super::text;
+use crate::check::Findings;
+use crate::check::revocation::{Acknowledged, Revocation, check};
+use crate::history::Operation;
+
+pub(super) fn of(operations: &[Operation]) -> Findings {
+    let mut findings = Findings::new("W3 revocation");
+    let own = operations.iter().filter(|operation| operation.f.starts_with("W3.") && operation.is_ok());
+    let (revokes, others): (Vec<&Operation>, Vec<&Operation>) = own.partition(|operation| operation.f == "W3.revoke");
+    let revocations: Vec<Revocation> = revokes
+        .into_iter()
+        .map(|one| Revocation {
+            user: text(one, "user").to_owned(),
+            invoked: one.invoked,
+            returned: one.returned,
+            unconfirmed: serde_json::from_value(one.answer["unconfirmed"].clone()).unwrap_or_default(),
+        })
+        .collect();
+    let acknowledged: Vec<Acknowledged> = others
+        .into_iter()
+        .map(|one| Acknowledged {
+            user: text(one, "user").to_owned(),
+            node: one.asked["node"].as_u64().unwrap_or(0),
+            invoked: one.invoked,
+            login: one.f == "W3.login",
+        })
+        .collect();
+    check(&revocations, &acknowledged, &mut findings);
+    findings
+}

@@ -1,0 +1,34 @@
+//! Bugs planted on purpose, for the fault tests to find. Only in builds with the feature `planted-bugs`, which nothing enables
+//! by default; each is off until its name is planted.
+
+use std::sync::OnceLock;
+
+static PLANTED: OnceLock<String> = OnceLock::new();
+
+/// The names that can be planted, each at its place in the code.
+pub const NAMES: [&str; 7] = [
+    // A read, and a refusal, is answered from what this node knows.
+    "stale-read",
+    // A repeated request id is taken again.
+    "double-apply",
+    // A lease that has run out is noticed by its timer only, not where an operation is acknowledged.
+    "lease-timer-only",
+    // One close in eight leaves its slot taken.
+    "slot-leak",
+    // A removed file is credited twice.
+    "quota-refund",
+    // A cut is confirmed and does not end the session.
+    "no-revoke",
+    // A wrong credential is refused on the local state, without a read barrier.
+    "refusal-without-barrier",
+];
+
+/// Plants one bug, once per process. False if there is none of that name.
+pub fn plant(name: &str) -> bool {
+    NAMES.contains(&name) && PLANTED.set(name.to_owned()).is_ok()
+}
+
+/// Whether this bug is planted.
+pub fn is(name: &str) -> bool {
+    PLANTED.get().is_some_and(|planted| planted == name)
+}
