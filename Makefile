@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help dev build verify fix test test-needs bench jepsen jepsen-smoke soak clean-dev
+.PHONY: help dev build verify fix test test-needs deploy-check bench jepsen jepsen-smoke soak clean-dev
 
 help:            ## this text
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/: *.*## /\t/'
@@ -24,8 +24,8 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass
-	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass /usr/lib/openssh/sftp-server:openssh-sftp-server; do \
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy
+	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy /usr/lib/openssh/sftp-server:openssh-sftp-server; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
@@ -33,7 +33,11 @@ test-needs:      ## installs what the tests drive: OpenSSH client and server, ss
 
 test: test-needs ## all tests, against real OpenSSH clients and real processes
 	$(CARGO) build --locked -p flotilla
+	deploy/check.sh cheap
 	$(CARGO) test --workspace --locked --quiet --no-fail-fast
+
+deploy-check:    ## everything under deploy/, by the tools that are installed (deploy/check.sh install)
+	deploy/check.sh
 
 bench:           ## figures beside OpenSSH in the same run (minutes)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen

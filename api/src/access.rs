@@ -19,6 +19,7 @@ pub enum Verb {
     CreateToken,
     ListTokens,
     DeleteToken,
+    SaveBackup,
     /// Version, ping, reflection: any valid token.
     Look,
 }
@@ -35,7 +36,7 @@ impl Verb {
             Verb::KillSession => Some("close_conns"),
             Verb::ScanQuota | Verb::ListScans => Some("quota_scans"),
             Verb::GetStatus => Some("view_status"),
-            Verb::CreateToken | Verb::ListTokens | Verb::DeleteToken => Some("*"),
+            Verb::CreateToken | Verb::ListTokens | Verb::DeleteToken | Verb::SaveBackup => Some("*"),
             Verb::Look => None,
         }
     }
@@ -82,6 +83,7 @@ pub const CALLS: &[(&str, Verb)] = &[
     ("/flotilla.admin.v1.Tokens/CreateToken", Verb::CreateToken),
     ("/flotilla.admin.v1.Tokens/ListTokens", Verb::ListTokens),
     ("/flotilla.admin.v1.Tokens/DeleteToken", Verb::DeleteToken),
+    ("/flotilla.admin.v1.Backups/SaveBackup", Verb::SaveBackup),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Verb::Look),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Verb::Look),
 ];

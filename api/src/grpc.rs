@@ -1,5 +1,6 @@
 //! gRPC: `flotilla.admin.v1` over the service layer, health and reflection. The same listener as REST.
 
+mod backups;
 mod cluster;
 mod health;
 mod quotas;
@@ -23,7 +24,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::access;
 use crate::error::{ApiError, Code};
-use crate::server::Readiness;
+use crate::server::{CertificateName, Readiness};
 use crate::service::{Caller, Service};
 
 /// Bytes of a request.
@@ -45,6 +46,7 @@ pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>, endin
         .add_service(v1::quotas_server::QuotasServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::cluster_server::ClusterServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::tokens_server::TokensServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::backups_server::BackupsServer::new(admin()).max_decoding_message_size(limit))
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha());
     let guarded =
@@ -73,7 +75,8 @@ fn reflection_v1alpha()
 
 /// A call that is not in the table of `access.rs` is refused, whoever asks.
 async fn authenticate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    match caller(&service, request.headers(), request.uri().path()).await {
+    let certificate = request.extensions().get::<CertificateName>();
+    match caller(&service, request.headers(), certificate, request.uri().path()).await {
         Ok(caller) => {
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
@@ -82,12 +85,14 @@ async fn authenticate(State(service): State<Arc<Service>>, mut request: Request,
     }
 }
 
-async fn caller(service: &Service, headers: &HeaderMap, path: &str) -> Result<Caller, ApiError> {
-    let token = access::bearer(headers).ok_or_else(|| {
-        ApiError::new(Code::Unauthenticated, "a bearer token is needed: metadata authorization: Bearer TOKEN")
-    })?;
+async fn caller(
+    service: &Service,
+    headers: &HeaderMap,
+    certificate: Option<&CertificateName>,
+    path: &str,
+) -> Result<Caller, ApiError> {
     let verb = access::call(path);
-    let caller = service.authenticate(token, verb).await?;
+    let caller = service.identify(headers, certificate, verb).await?;
     let verb = verb.ok_or_else(|| ApiError::new(Code::Unsupported, format!("no such call: {path}")))?;
     caller.may(verb)?;
     Ok(caller)

@@ -10,5 +10,5 @@ pub mod service;
 
 pub use access::Verb;
 pub use error::{ApiError, Code};
-pub use server::{ApiServer, Config, Readiness};
+pub use server::{ApiServer, CertificateName, Config, Material, Readiness, Tls, TlsError};
 pub use service::{Caller, Service};

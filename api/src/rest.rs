@@ -18,6 +18,7 @@ use axum::routing::{delete, get, post};
 
 use crate::access::{self, Verb};
 use crate::error::{ApiError, Code};
+use crate::server::CertificateName;
 use crate::service::{Caller, Service};
 pub(crate) use reply::{Failed, Marks};
 
@@ -52,7 +53,7 @@ const BASE: &str = "/api/v2";
 /// Every route asks for a bearer token and for the permission that `access.rs` names.
 async fn authenticate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
     let verb = verb(&request);
-    let mut response = match caller(&service, request.headers(), verb).await {
+    let mut response = match caller(&service, request.headers(), request.extensions().get(), verb).await {
         Ok(caller) => {
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
@@ -82,16 +83,25 @@ fn verb_of(method: &str, path: &str) -> Result<Option<Verb>, ApiError> {
 async fn caller(
     service: &Service,
     headers: &HeaderMap,
+    certificate: Option<&CertificateName>,
     verb: Result<Option<Verb>, ApiError>,
 ) -> Result<Caller, ApiError> {
     let verb = verb?;
-    let token = access::bearer(headers)
-        .ok_or_else(|| ApiError::new(Code::Unauthenticated, "a bearer token is needed: Authorization: Bearer TOKEN"))?;
-    let caller = service.authenticate(token, verb).await?;
+    let caller = service.identify(headers, certificate, verb).await?;
     if let Some(verb) = verb {
         caller.may(verb)?;
     }
     Ok(caller)
+}
+
+/// For what stands beside `/api/v2`.
+pub(crate) async fn admit(
+    service: &Service,
+    headers: &HeaderMap,
+    certificate: Option<&CertificateName>,
+    verb: Verb,
+) -> Result<(), Failed> {
+    caller(service, headers, certificate, Ok(Some(verb))).await.map(|_| ()).map_err(Failed)
 }
 
 #[cfg(test)]

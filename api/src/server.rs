@@ -1,11 +1,14 @@
-//! The admin listener: gRPC and REST with tokens, health without, metrics from loopback or with a token.
+//! The admin listener: gRPC and REST with tokens, health without, metrics on loopback or with a token.
+
+mod accept;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +17,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::accept::Site;
+pub use self::tls::{CertificateName, Material, Tls, TlsError};
+use crate::access::Verb;
 use crate::service::Service;
 use crate::{grpc, rest};
 
@@ -28,16 +34,18 @@ const DRAIN: Duration = Duration::from_secs(12);
 
 /// What the server is told.
 pub struct Config {
-    /// Loopback: metrics need no token there.
+    /// On loopback metrics need no token.
     pub listen: SocketAddr,
+    /// Without it only loopback can be listened on.
+    pub tls: Option<Arc<Tls>>,
     /// A further listener with health only.
     pub health: Option<SocketAddr>,
 }
 
 /// Bound to its addresses, not running yet.
 pub struct ApiServer {
-    admin: (TcpListener, Router),
-    health: Option<(TcpListener, Router)>,
+    admin: Site,
+    health: Option<Site>,
     /// Ends streams that would go on for as long as their callers listen.
     ending: CancellationToken,
 }
@@ -45,7 +53,8 @@ pub struct ApiServer {
 #[derive(Clone)]
 struct Health {
     readiness: Arc<dyn Readiness>,
-    metrics: Option<PrometheusHandle>,
+    /// Absent on the plain listener.
+    metrics: Option<(PrometheusHandle, Arc<Service>)>,
 }
 
 impl ApiServer {
@@ -56,46 +65,46 @@ impl ApiServer {
         readiness: Arc<dyn Readiness>,
         metrics: PrometheusHandle,
     ) -> Result<ApiServer, std::io::Error> {
-        loopback(config.listen)?;
+        if config.tls.is_none() {
+            loopback(config.listen)?;
+        }
         let health = Health { readiness: Arc::clone(&readiness), metrics: None };
         let plain = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health.clone());
-        let exported = Health { metrics: Some(metrics), ..health };
+        let exported = Health { metrics: Some((metrics, Arc::clone(&service))), ..health };
         let metrics = Router::new().route("/metrics", get(render)).with_state(exported);
         let ending = CancellationToken::new();
         let calls = grpc::routes(Arc::clone(&service), readiness, ending.clone());
         let admin = rest::routes(service).merge(calls).merge(plain.clone()).merge(metrics);
         let health = match config.health {
-            Some(address) => Some((bind("health.listen", address).await?, plain)),
+            Some(address) => Some(Site { listener: bind("health.listen", address).await?, router: plain, tls: None }),
             None => None,
         };
-        Ok(ApiServer { admin: (bind("admin.listen", config.listen).await?, admin), health, ending })
+        let listener = bind("admin.listen", config.listen).await?;
+        Ok(ApiServer { admin: Site { listener, router: admin, tls: config.tls }, health, ending })
     }
 
     pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.admin.0.local_addr()
+        self.admin.listener.local_addr()
     }
 
     /// Serves until the token is cancelled; requests that run then are finished, but not for longer than `DRAIN`.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
-        let serve = |(listener, router): (TcpListener, Router)| {
-            let stop = stop.clone();
-            async move { axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await }
-        };
-        let served = async {
-            match self.health {
-                Some(health) => tokio::try_join!(serve(self.admin), serve(health)).map(|_| ()),
-                None => serve(self.admin).await,
+        let health = async {
+            if let Some(health) = self.health {
+                health.serve(stop.clone()).await;
             }
         };
+        let served = async { tokio::join!(self.admin.serve(stop.clone()), health) };
         let cut_off = async {
             stop.cancelled().await;
             self.ending.cancel();
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
-            result = served => result,
-            () = cut_off => Ok(()),
+            _ = served => {}
+            () = cut_off => {}
         }
+        Ok(())
     }
 }
 
@@ -109,7 +118,8 @@ fn loopback(address: SocketAddr) -> std::io::Result<()> {
     if address.ip().is_loopback() {
         return Ok(());
     }
-    let text = format!("admin.listen {address}: not loopback, and this version has no TLS for administration");
+    let text =
+        format!("admin.listen {address}: not loopback, and there is no TLS: add [admin.tls] or listen on 127.0.0.1");
     Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text))
 }
 
@@ -123,7 +133,13 @@ async fn readyz(State(health): State<Health>) -> Response {
     (status, axum::Json(json!({"ready": reasons.is_empty(), "reasons": reasons}))).into_response()
 }
 
-/// Loopback only in this version, so no token is asked for.
-async fn render(State(health): State<Health>) -> Response {
-    health.metrics.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |metrics| metrics.render().into_response())
+/// Names of users are no part of it, but it says a lot of a cluster: from another machine it needs what the status needs.
+async fn render(State(health): State<Health>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
+    let Some((metrics, service)) = health.metrics else { return StatusCode::NOT_FOUND.into_response() };
+    if !peer.ip().is_loopback()
+        && let Err(error) = rest::admit(&service, request.headers(), request.extensions().get(), Verb::GetStatus).await
+    {
+        return error.into_response();
+    }
+    metrics.render().into_response()
 }

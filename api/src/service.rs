@@ -1,5 +1,6 @@
 //! The service layer under every interface of administration: who may, what is read, what is proposed, whom to wait for.
 
+pub mod backups;
 pub mod checks;
 pub mod cluster;
 pub mod connections;
@@ -18,8 +19,9 @@ use flotilla_model::{Command, CommandId, Done, LogIndex, NodeId, RequestId, Root
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::access::Verb;
+use crate::access::{self, Verb};
 use crate::error::{ApiError, Code};
+use crate::server::CertificateName;
 
 /// How long a write or a linearizable read may wait for a quorum.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -90,17 +92,27 @@ impl Service {
         Ok(self.cluster.state())
     }
 
+    /// Who calls: the holder of the bearer token, or else the one whom the client's certificate names.
+    pub(crate) async fn identify(
+        &self,
+        headers: &http::HeaderMap,
+        certificate: Option<&CertificateName>,
+        verb: Option<Verb>,
+    ) -> Result<Caller, ApiError> {
+        match (access::bearer(headers), certificate) {
+            (Some(token), _) => self.authenticate(token, verb).await,
+            (None, Some(name)) => self.authenticate_certificate(name, verb).await,
+            (None, None) => Err(ApiError::new(
+                Code::Unauthenticated,
+                "a bearer token is needed (Authorization: Bearer TOKEN), or a client certificate where the listener takes them",
+            )),
+        }
+    }
+
     /// Who holds this token, judged behind a read barrier: a token revoked through any node is refused at its next call,
     /// and none is refused because this node lags. Only a verb that must answer without a quorum is judged by what is here.
     pub async fn authenticate(&self, token: &str, verb: Option<Verb>) -> Result<Caller, ApiError> {
-        if verb.is_some_and(Verb::answers_without_quorum) {
-            if let Err(error) = self.cluster.barrier(STATUS_BARRIER).await {
-                tracing::debug!(%error, "token judged without a quorum");
-            }
-        } else {
-            self.cluster.barrier(DEADLINE).await?;
-        }
-        let state = self.cluster.state();
+        let state = self.judging_state(verb).await?;
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let found = state.tokens().filter(|row| bool::from(row.hash.ct_eq(&hash))).last();
         match found {
@@ -110,6 +122,32 @@ impl Service {
             Some(row) => Err(ApiError::new(Code::Unauthenticated, format!("token {} has expired", row.name))),
             None => Err(ApiError::new(Code::Unauthenticated, "unknown token")),
         }
+    }
+
+    /// A verified certificate speaks for the token record of its name: deleting or narrowing the record revokes it.
+    async fn authenticate_certificate(&self, name: &CertificateName, verb: Option<Verb>) -> Result<Caller, ApiError> {
+        let state = self.judging_state(verb).await?;
+        let found =
+            state.tokens().find(|row| row.name == name.0 && (row.expires_at == 0 || row.expires_at > wall_ms()));
+        let row = found.ok_or_else(|| {
+            ApiError::new(
+                Code::Unauthenticated,
+                format!("the client certificate names {:?}, which is nobody here", name.0),
+            )
+        })?;
+        Ok(Caller { name: format!("admin certificate {}", row.name), permissions: row.permissions.clone() })
+    }
+
+    /// The state that a caller is judged by: behind a read barrier, but for what must answer without a quorum.
+    async fn judging_state(&self, verb: Option<Verb>) -> Result<Arc<State>, ApiError> {
+        if verb.is_some_and(Verb::answers_without_quorum) {
+            if let Err(error) = self.cluster.barrier(STATUS_BARRIER).await {
+                tracing::debug!(%error, "token judged without a quorum");
+            }
+        } else {
+            self.cluster.barrier(DEADLINE).await?;
+        }
+        Ok(self.cluster.state())
     }
 
     /// Proposes a change under the caller's request id and waits for the nodes that must cut sessions.

@@ -58,12 +58,26 @@ impl Lab {
 
     /// Starts with further arguments for `dev`.
     pub async fn start_with(nodes: usize, arguments: &[&str]) -> Result<Lab> {
+        Lab::start_at(nodes, arguments, |_, _| String::new()).await
+    }
+
+    /// Starts with a piece of configuration in each node's `conf.d`, made from the node's number and the port offset.
+    pub async fn start_configured(nodes: usize, config: impl Fn(u16, u16) -> String) -> Result<Lab> {
+        Lab::start_at(nodes, &[], config).await
+    }
+
+    async fn start_at(nodes: usize, arguments: &[&str], config: impl Fn(u16, u16) -> String) -> Result<Lab> {
         let turn = ONE_AT_A_TIME.lock().await;
         let parent = std::env::var_os("FLOTILLA_LAB_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("flotilla-lab-").tempdir_in(parent)?;
         // Below 32768, where the kernel takes ports for outgoing connections.
         let pid = u16::try_from(std::process::id() % 60).unwrap_or(0);
         let offset = 10_000 + pid * 200 + NEXT_OFFSET.fetch_add(10, Ordering::Relaxed) % 100;
+        for node in 1..=nodes as u16 {
+            let extra = folder.path().join(format!("node{node}/conf.d"));
+            std::fs::create_dir_all(&extra)?;
+            std::fs::write(extra.join("lab.toml"), config(node, offset))?;
+        }
         let mut dev = Command::new(binary()?)
             .args(["dev", "--nodes", &nodes.to_string(), "--port-offset", &offset.to_string(), "--dir"])
             .arg(folder.path())
@@ -98,6 +112,10 @@ impl Lab {
     }
     pub fn admin_port(&self, node: usize) -> u16 {
         7980 + self.offset + 100 * node as u16
+    }
+    /// Added to all ports of this lab.
+    pub fn port_offset(&self) -> u16 {
+        self.offset
     }
     pub fn size(&self) -> usize {
         self.nodes.len()

@@ -1,6 +1,7 @@
 //! Fault tests against real processes, and side-by-side benchmarks. Nothing depends on this crate.
 
 pub mod admin;
+pub mod balancer;
 pub mod check;
 pub mod client;
 pub mod cluster;

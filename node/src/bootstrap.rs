@@ -74,8 +74,7 @@ impl Bootstrap {
         if let Some(demo) = &self.demo {
             submit(cluster, Command::CreateUser(demo.command()?)).await?;
         }
-        let host_keys: Vec<u8> =
-            flotilla_ssh::generate_host_keys()?.export()?.iter().flat_map(|key| key.pem.expose().to_vec()).collect();
+        let host_keys = new_host_keys()?;
         let sealed = key.seal(cluster_id, HOST_KEYS, &host_keys)?;
         submit(cluster, Command::PutSecret(PutSecret { name: HOST_KEYS.into(), expected_revision: Some(0), sealed }))
             .await
@@ -115,6 +114,11 @@ async fn submit(cluster: &Arc<dyn Cluster>, command: Command) -> Result<()> {
         }
         Err(refusal) => bail!("setting the cluster up: {refusal}"),
     }
+}
+
+/// New host keys, as they lie in the log before they are sealed.
+pub fn new_host_keys() -> Result<Vec<u8>> {
+    Ok(flotilla_ssh::generate_host_keys()?.export()?.iter().flat_map(|key| key.pem.expose().to_vec()).collect())
 }
 
 /// The host keys as they lie in the log: OpenSSH private keys, one behind the other.

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0, 1 failure, 2 usage, 3 not found, 4 conflict, 5 no quorum.
 
+mod backup;
 mod cluster;
 mod connect;
 mod failure;
@@ -12,6 +13,7 @@ mod session;
 mod size;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod user;
 mod user_fields;
@@ -24,7 +26,7 @@ use clap::{Args, Subcommand};
 
 use self::connect::Client;
 use self::failure::Failure;
-use self::output::Output;
+pub(crate) use self::output::Output;
 
 /// Options of every verb of administration.
 #[derive(Args, Clone, Debug)]
@@ -35,6 +37,15 @@ pub struct Globals {
     /// File that holds the admin token; without it the variable FLOTILLA_TOKEN.
     #[arg(long, global = true)]
     pub token_file: Option<PathBuf>,
+    /// PEM certificates of the CAs that https endpoints are believed by: the cluster's CA, or your own.
+    #[arg(long, global = true, env = "FLOTILLA_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM chain of a client certificate that speaks for an admin.
+    #[arg(long, global = true, env = "FLOTILLA_CERT", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// PEM key of the client certificate.
+    #[arg(long, global = true, env = "FLOTILLA_KEY", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// How data is shown.
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: output::Format,
@@ -61,6 +72,9 @@ pub enum AdminCommand {
     /// Tokens for administration.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Backups of users, quotas and settings.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Asks a node for a read that needs a quorum.
     Ping,
 }
@@ -78,6 +92,10 @@ pub async fn run(command: AdminCommand, globals: Globals) -> ExitCode {
 }
 
 async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Failure> {
+    // Some of its verbs need no cluster.
+    if let AdminCommand::Backup(command) = command {
+        return backup::run(command, &globals).await;
+    }
     let client = Client::connect(&globals).await?;
     match command {
         AdminCommand::User(command) => user::run(&client, command).await,
@@ -85,6 +103,7 @@ async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Fail
         AdminCommand::Quota(command) => quota::run(&client, command).await,
         AdminCommand::Cluster(command) => cluster::run(&client, command).await,
         AdminCommand::Token(command) => token::run(&client, command).await,
+        AdminCommand::Backup(_) => unreachable!("answered above"),
         AdminCommand::Ping => cluster::ping(&client).await,
     }
 }

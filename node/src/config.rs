@@ -1,14 +1,31 @@
 //! Configuration: defaults < file < `conf.d/*.toml` beside it < `FLOTILLA_SECTION__KEY` < flags. Unknown keys are refused.
+//! Secrets are only ever named by keys that end with `_file`.
+
+mod check;
+pub mod command;
+mod layers;
+mod problem;
+pub mod secret_file;
+mod show;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::layers::Layers;
+#[cfg(test)]
+use self::layers::Origin;
+use self::problem::Problems;
+pub use self::show::flat;
+
 /// Everything a node reads at start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub node: NodeSection,
@@ -26,7 +43,7 @@ pub struct Config {
     pub storage: Vec<StorageSection>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSection {
     /// Node ids are numbered from 1 and never reused.
@@ -39,7 +56,7 @@ pub struct NodeSection {
     pub cluster_key_file: PathBuf,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PeersSection {
     pub cluster_id: String,
@@ -52,7 +69,7 @@ pub struct PeersSection {
     pub members: BTreeMap<String, MemberSection>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberSection {
     pub name: String,
@@ -61,7 +78,7 @@ pub struct MemberSection {
     pub sftp: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SftpSection {
     pub listen: Vec<SftpListen>,
@@ -73,14 +90,14 @@ pub struct SftpSection {
     pub durability: Durability,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     Close,
     None,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SftpListen {
     pub address: SocketAddr,
@@ -88,7 +105,7 @@ pub struct SftpListen {
     pub proxy_protocol: ProxyProtocol,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     #[default]
@@ -96,21 +113,37 @@ pub enum ProxyProtocol {
     Required,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminSection {
-    /// REST, gRPC, metrics and health on one listener. Loopback only until TLS is configured.
+    /// REST, gRPC, metrics and health on one listener. Anything but loopback needs `[admin.tls]`.
     pub listen: SocketAddr,
+    /// TLS for the listener. An empty section serves this node's certificate of the cluster's CA.
+    pub tls: Option<AdminTlsSection>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminTlsSection {
+    /// PEM chain of a certificate of your own, the node's own first. Goes with `key_file`.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM private key of that certificate, readable by its owner only.
+    pub key_file: Option<PathBuf>,
+    /// PEM certificates of the CAs whose client certificates are believed: the subject's common name is the name of the
+    /// admin, or else of the token, whose permissions the caller has. Absent: callers show tokens only.
+    pub client_ca_file: Option<PathBuf>,
+    /// Refuse connections without a client certificate, too.
+    pub require_client_certificate: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthSection {
     /// A plain listener with `/livez` and `/readyz` only, for load balancers.
     pub listen: Option<SocketAddr>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSection {
     /// `error`, `warn`, `info`, `debug`, or a tracing filter.
@@ -119,7 +152,7 @@ pub struct LogSection {
     pub file: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSection {
     pub name: String,
@@ -140,7 +173,7 @@ impl Default for SftpSection {
 
 impl Default for AdminSection {
     fn default() -> Self {
-        AdminSection { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        AdminSection { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: None }
     }
 }
 
@@ -150,178 +183,51 @@ impl Default for LogSection {
     }
 }
 
-impl Config {
-    /// Reads the file, its `conf.d`, and the environment, in this order.
-    pub fn load(file: &Path) -> Result<Config> {
+/// A configuration with where each value came from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub layers: Layers,
+}
+
+/// Where a configuration is read from.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// The node's configuration file; `conf.d/*.toml` beside it and FLOTILLA_SECTION__KEY are laid over it.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Sets a key over everything else, as `log.level=debug`. Can be given several times.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Reads all layers, in their order, and checks what can be checked without looking at other files.
+    pub fn load(&self) -> Result<Loaded> {
         let environment = std::env::vars().filter(|(name, _)| name.starts_with("FLOTILLA_") && name.contains("__"));
-        Config::load_with(file, environment)
-    }
-
-    fn load_with(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Config> {
-        let mut table = read_table(file)?;
-        for extra in conf_d(file)? {
-            merge(&mut table, read_table(&extra)?);
-        }
-        for (name, value) in environment {
-            overlay(&mut table, &name, &value)?;
-        }
-        let text = toml::to_string(&table).context("writing the merged configuration")?;
-        let config: Config =
-            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error.message()))?;
-        config.check().with_context(|| file.display().to_string())?;
-        Ok(config)
-    }
-
-    /// What types cannot say.
-    fn check(&self) -> Result<()> {
-        ensure!(self.node.id > 0, "node.id must be at least 1");
-        ensure!(
-            self.peers.members.contains_key(&self.node.id.to_string()),
-            "peers.members has no entry for this node ({})",
-            self.node.id
-        );
-        for id in self.peers.members.keys() {
-            ensure!(id.parse::<u64>().is_ok_and(|id| id > 0), "peers.members: {id:?} is not a node id");
-        }
-        ensure!(!self.storage.is_empty(), "no [[storage]]: name at least one folder for files");
-        let mut names = std::collections::BTreeSet::new();
-        for storage in &self.storage {
-            flotilla_model::StorageName::parse(&storage.name)?;
-            ensure!(names.insert(&storage.name), "storage {:?} is configured twice", storage.name);
-            ensure!(storage.path.is_absolute(), "storage {:?}: path must be absolute", storage.name);
-        }
-        ensure!(
-            self.admin.listen.ip().is_loopback(),
-            "admin.listen = {}: anything but loopback needs TLS, which this version does not serve yet",
-            self.admin.listen
-        );
-        Ok(())
+        load(&self.config, environment, &self.set)
     }
 }
 
-fn read_table(file: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    text.parse::<toml::Table>().with_context(|| format!("{} is not valid TOML", file.display()))
+fn load(file: &Path, environment: impl Iterator<Item = (String, String)>, flags: &[String]) -> Result<Loaded> {
+    let mut layers = Layers::default();
+    layers.file(file)?;
+    for extra in layers::conf_d(file)? {
+        layers.file(&extra)?;
+    }
+    for (name, value) in environment {
+        layers.environment(&name, &value)?;
+    }
+    for flag in flags {
+        layers.flag(flag)?;
+    }
+    let config = parse(&layers)?;
+    let problems = check::values(&config, &layers);
+    if problems.is_empty() { Ok(Loaded { config, layers }) } else { Err(Problems(problems).into()) }
 }
 
-/// `conf.d/*.toml` beside the file, in order of name.
-fn conf_d(file: &Path) -> Result<Vec<PathBuf>> {
-    let folder = file.parent().unwrap_or(Path::new(".")).join("conf.d");
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn merge(into: &mut toml::Table, from: toml::Table) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(into)), toml::Value::Table(from)) => merge(into, from),
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
-/// `FLOTILLA_LOG__LEVEL=debug` sets `log.level`. Values are TOML where they parse as such, text otherwise.
-fn overlay(table: &mut toml::Table, name: &str, value: &str) -> Result<()> {
-    let path: Vec<String> = name["FLOTILLA_".len()..].split("__").map(str::to_lowercase).collect();
-    let Some((last, sections)) = path.split_last().filter(|(_, sections)| !sections.is_empty()) else {
-        bail!("{name}: expected FLOTILLA_SECTION__KEY");
-    };
-    let mut here = table;
-    for section in sections {
-        here = here
-            .entry(section.clone())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-            .as_table_mut()
-            .with_context(|| format!("{name}: {section} is not a section"))?;
-    }
-    let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-    here.insert(last.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINIMAL: &str = r#"
-        [node]
-        id = 1
-        data = "/var/lib/flotilla"
-        cluster_key_file = "/etc/flotilla/cluster.key"
-        [peers]
-        cluster_id = "c"
-        listen = "127.0.0.1:8082"
-        ca_file = "ca.pem"
-        certificate_file = "node.pem"
-        key_file = "node.key"
-        [peers.members.1]
-        name = "node1"
-        peer = "127.0.0.1:8082"
-        admin = "127.0.0.1:8080"
-        sftp = "127.0.0.1:2022"
-        [[storage]]
-        name = "files"
-        path = "/srv/files"
-    "#;
-
-    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("flotilla.toml");
-        std::fs::write(&file, text)?;
-        Config::load_with(&file, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
-    }
-
-    #[test]
-    fn minimal_file_is_enough() {
-        let config = load(MINIMAL, &[]).unwrap();
-        assert_eq!(config.sftp.durability, Durability::Close);
-        assert_eq!(config.admin.listen.port(), 8080);
-    }
-
-    #[test]
-    fn unknown_key_is_refused_by_name() {
-        let error = load(&MINIMAL.replace("id = 1", "id = 1\nidd = 2"), &[]).unwrap_err();
-        assert!(format!("{error:#}").contains("idd"), "{error:#}");
-    }
-
-    #[test]
-    fn bad_address_is_refused_by_key() {
-        let error = load(&MINIMAL.replace("\"127.0.0.1:8082\"\n        ca_file", "\"nowhere\"\n        ca_file"), &[]);
-        assert!(format!("{:#}", error.unwrap_err()).contains("address"));
-    }
-
-    #[test]
-    fn environment_wins_over_the_file() {
-        let config = load(MINIMAL, &[("FLOTILLA_LOG__LEVEL", "debug"), ("FLOTILLA_NODE__ID", "1")]).unwrap();
-        assert_eq!(config.log.level, "debug");
-    }
-
-    #[test]
-    fn unknown_environment_key_is_refused() {
-        assert!(load(MINIMAL, &[("FLOTILLA_LOG__LEVLE", "debug")]).is_err());
-    }
-
-    #[test]
-    fn admin_beyond_loopback_is_refused_without_tls() {
-        let text = format!("{MINIMAL}\n[admin]\nlisten = \"0.0.0.0:8080\"");
-        assert!(format!("{:#}", load(&text, &[]).unwrap_err()).contains("TLS"));
-    }
-
-    #[test]
-    fn missing_storage_is_refused() {
-        let text = MINIMAL.split("[[storage]]").next().unwrap();
-        assert!(format!("{:#}", load(text, &[]).unwrap_err()).contains("storage"));
-    }
+fn parse(layers: &Layers) -> Result<Config> {
+    let value = toml::Value::Table(layers.table.clone());
+    Ok(serde_path_to_error::deserialize(value)
+        .map_err(|error| Problems(vec![problem::of_serde(layers, &error.path().to_string(), error.inner())]))?)
 }

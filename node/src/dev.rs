@@ -203,7 +203,7 @@ fn config(arguments: &DevArgs, dir: &Path, node: u16, cluster_id: &str) -> Resul
             },
             ..SftpSection::default()
         },
-        admin: AdminSection { listen: local(own.admin) },
+        admin: AdminSection { listen: local(own.admin), tls: None },
         health: HealthSection::default(),
         log: LogSection { level: arguments.log_level.clone(), file: Some(folder.join("node.log")) },
         storage: vec![StorageSection { name: "files".into(), path: dir.join("files") }],

@@ -1,15 +1,20 @@
 //! The `flotilla` program: one binary for nodes, the demonstration and administration.
 
+mod admin_tls;
+mod backup;
 mod bootstrap;
 mod cli;
 mod config;
 mod dev;
+mod gauges;
+mod notify;
 mod readiness;
+mod reload;
 mod secrets;
 mod serve;
 mod telemetry;
+mod watchdog;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,25 +35,11 @@ enum Command {
     Dev(dev::DevArgs),
     /// Runs a node.
     Serve(serve::ServeArgs),
-    /// Checks or shows a node's configuration.
+    /// Checks, shows or describes a node's configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config::command::ConfigCommand),
     #[command(flatten)]
     Admin(cli::AdminCommand),
-}
-
-#[derive(Subcommand)]
-enum ConfigCommand {
-    /// Says what is wrong with it, or that nothing is.
-    Check {
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// Shows what holds after file, conf.d and environment. Secrets stay in their files.
-    Show {
-        #[arg(long)]
-        config: PathBuf,
-    },
 }
 
 fn main() -> ExitCode {
@@ -63,7 +54,10 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
         Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),
-        Command::Config(command) => outcome(configuration(command)),
+        Command::Config(command) => match config::command::run(command) {
+            Ok(output) => output.print(arguments.globals.output),
+            Err(error) => outcome(Err(error)),
+        },
         Command::Admin(command) => match runtime() {
             Ok(runtime) => runtime.block_on(cli::run(command, arguments.globals)),
             Err(error) => outcome(Err(error)),
@@ -73,17 +67,6 @@ fn main() -> ExitCode {
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("flotilla").build()?)
-}
-
-fn configuration(command: ConfigCommand) -> anyhow::Result<()> {
-    match command {
-        ConfigCommand::Check { config } => {
-            config::Config::load(&config)?;
-            println!("{}: fine", config.display());
-        }
-        ConfigCommand::Show { config } => print!("{}", toml::to_string_pretty(&config::Config::load(&config)?)?),
-    }
-    Ok(())
 }
 
 fn outcome(result: anyhow::Result<()>) -> ExitCode {

@@ -1,12 +1,14 @@
 //! The cluster key: secrets are sealed with it before they enter the log. One 0600 file per node.
 
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rand::RngExt;
+
+use crate::config::secret_file;
 
 /// 32 bytes that open what the log holds sealed.
 pub struct ClusterKey(LessSafeKey);
@@ -20,10 +22,7 @@ impl ClusterKey {
     }
 
     pub fn load(file: &Path) -> Result<ClusterKey> {
-        let mode =
-            std::fs::metadata(file).with_context(|| format!("cluster key {}", file.display()))?.permissions().mode();
-        ensure!(mode & 0o077 == 0, "cluster key {} must not be readable by others (chmod 600)", file.display());
-        let text = std::fs::read_to_string(file).with_context(|| format!("cluster key {}", file.display()))?;
+        let text = secret_file::read("cluster key", file)?;
         let bytes = parse_hex(text.trim())
             .with_context(|| format!("cluster key {}: expected 64 hexadecimal digits", file.display()))?;
         let key = UnboundKey::new(&CHACHA20_POLY1305, &bytes).map_err(|_| anyhow!("cluster key has a wrong length"))?;
@@ -59,7 +58,7 @@ fn aad(cluster_id: &str, name: &str) -> Aad<Vec<u8>> {
     Aad::from(format!("flotilla|{cluster_id}|{name}").into_bytes())
 }
 
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
+pub fn parse_hex(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.is_ascii() {
         return None;
     }
@@ -92,6 +91,8 @@ pub fn random_text(length: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,5 @@
 //! `flotilla serve`: wires one node together and runs it until SIGTERM.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,19 +14,20 @@ use flotilla_vfs::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::{Bootstrap, HOST_KEYS, parse_host_keys};
-use crate::config::{Config, Durability, ProxyProtocol};
+use crate::config::{Config, ConfigArgs, Durability, ProxyProtocol, secret_file};
 use crate::readiness::NodeReadiness;
+use crate::reload::Reloader;
 use crate::secrets::ClusterKey;
-use crate::telemetry;
+use crate::telemetry::Logs;
+use crate::{admin_tls, gauges, notify, telemetry, watchdog};
 
 /// Transfers may finish after SIGTERM for this long.
 const DRAIN: Duration = Duration::from_secs(4);
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
-    /// The node's configuration file.
-    #[arg(long)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// End when the parent process ends (used by `flotilla dev`).
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -37,11 +37,13 @@ pub async fn run(arguments: ServeArgs) -> Result<()> {
     if arguments.with_parent {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
-    let config = Config::load(&arguments.config)?;
-    telemetry::init_logs(&config.log)?;
+    // From here on SIGHUP asks for a reload and does not end the process.
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    let config = arguments.config.load()?.config;
+    let logs = Logs::init(&config.log)?;
     let metrics = telemetry::init_metrics()?;
     let drain = CancellationToken::new();
-    let outcome = serve(&arguments, config, metrics, drain).await;
+    let outcome = serve(&arguments, config, (logs, hangup), metrics, drain).await;
     if let Err(error) = &outcome {
         tracing::error!(sender = "node", error = format!("{error:#}"), "ended");
     }
@@ -51,12 +53,13 @@ pub async fn run(arguments: ServeArgs) -> Result<()> {
 async fn serve(
     arguments: &ServeArgs,
     config: Config,
+    (logs, hangup): (Logs, tokio::signal::unix::Signal),
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     drain: CancellationToken,
 ) -> Result<()> {
     let key = ClusterKey::load(&config.node.cluster_key_file)?;
     let storages = open_storages(&config).await?;
-    let file = arguments.config.with_file_name("bootstrap.json");
+    let file = arguments.config.config.with_file_name("bootstrap.json");
     let bootstrap = Bootstrap::load(&file)?;
     let raft_config = raft_config(&config, bootstrap.is_some())?;
     let (raft, handle) = flotilla_raft::RaftNode::start(raft_config).await.context("starting consensus")?;
@@ -77,22 +80,32 @@ async fn serve(
         core: Arc::clone(&core),
         draining: Arc::clone(&draining),
     });
+    gauges::start(&config, Arc::clone(&cluster), Arc::clone(&readiness));
     let stop_api = CancellationToken::new();
-    let mut api = tokio::spawn(api_server(&config, &cluster, readiness, metrics).await?.run(stop_api.clone()));
+    let tls = admin_tls::start(&config)?;
+    let api = api_server(&config, &cluster, readiness, metrics, tls.clone()).await?;
+    let mut api = tokio::spawn(api.run(stop_api.clone()));
+    watchdog::start(tokio::runtime::Handle::current(), handle.clone(), drain.clone())?;
+    notify::status("waiting for the cluster");
     if let Some(bootstrap) = bootstrap {
         bootstrap.apply(&cluster, &key, &config.peers.cluster_id).await?;
     }
     let host_keys = parse_host_keys(&wait_host_keys(&cluster, &key, &config.peers.cluster_id).await?)?;
     let ssh = SshServer::bind(ssh_config(&config, host_keys)?, Arc::clone(&core), Arc::clone(&cluster))?;
+    let reloader =
+        Reloader { arguments: arguments.config.clone(), config: config.clone(), logs, ssh: ssh.handle(), tls };
+    tokio::spawn(reloader.run(hangup));
     let mut ssh = tokio::spawn(ssh.run(drain.clone()));
     serving.store(true, Ordering::Release);
     tracing::info!(sender = "node", node = config.node.id, version = env!("CARGO_PKG_VERSION"), "serving");
+    notify::ready();
     tokio::select! {
         _ = stop_signal() => {}
         ended = &mut ssh => bail!("the SFTP listener ended: {ended:?}"),
         ended = &mut api => bail!("the admin listener ended: {ended:?}"),
     }
     tracing::info!(sender = "node", node = config.node.id, "draining");
+    notify::stopping();
     draining.store(true, Ordering::Release);
     core.drain();
     drain.cancel();
@@ -140,7 +153,7 @@ async fn stop_signal() {
     }
 }
 
-fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Config> {
+pub fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Config> {
     let read = |path: &std::path::Path| {
         std::fs::read_to_string(path).with_context(|| format!("peers: reading {}", path.display()))
     };
@@ -159,7 +172,7 @@ fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Config
     raft.bootstrap = bootstrap;
     raft.ca_pem = read(&peers.ca_file)?;
     raft.certificate_pem = read(&peers.certificate_file)?;
-    raft.key_pem = read(&peers.key_file)?;
+    raft.key_pem = secret_file::read("peers.key_file", &peers.key_file)?;
     raft.version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(raft)
 }
@@ -169,6 +182,7 @@ async fn api_server(
     cluster: &Arc<dyn Cluster>,
     readiness: Arc<NodeReadiness>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
+    tls: Option<Arc<flotilla_api::Tls>>,
 ) -> Result<ApiServer> {
     let storages: Result<Vec<_>, _> = config
         .storage
@@ -176,7 +190,7 @@ async fn api_server(
         .map(|section| StorageName::parse(&section.name).map(|name| (name, section.path.clone())))
         .collect();
     let service = Arc::new(Service::new(Arc::clone(cluster), storages?));
-    let listen = flotilla_api::Config { listen: config.admin.listen, health: config.health.listen };
+    let listen = flotilla_api::Config { listen: config.admin.listen, tls, health: config.health.listen };
     Ok(ApiServer::bind(listen, service, readiness, metrics).await?)
 }
 

@@ -1,45 +1,93 @@
 //! JSON log lines with `sender`, `time`, `level`, and the metrics recorder.
 
-use std::fs::OpenOptions;
-use std::sync::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use arc_swap::ArcSwapOption;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload::Handle;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::LogSection;
 
-/// Installs the log writer. Fields are flattened into the line: no nesting, no spans, no colour.
-pub fn init_logs(log: &LogSection) -> Result<()> {
-    // A plain level is about our own lines: the engine's running commentary starts at warnings.
+/// The log of a running process: its level and file can be changed.
+pub struct Logs {
+    filter: Handle<EnvFilter, Registry>,
+    output: Output,
+}
+
+/// A file that can be exchanged, standard error without one. A line is one write, which appends whole.
+#[derive(Clone, Default)]
+struct Output(Arc<ArcSwapOption<File>>);
+
+impl Output {
+    fn open(&self, path: Option<&Path>) -> Result<()> {
+        let opened = match path {
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                Some(Arc::new(file.with_context(|| format!("log.file = {}", path.display()))?))
+            }
+            None => None,
+        };
+        self.0.store(opened);
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &*self.0.load() {
+            Some(file) => (&**file).write(line),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logs {
+    /// Installs the log writer. Fields are flattened into the line: no nesting, no spans, no colour.
+    pub fn init(log: &LogSection) -> Result<Logs> {
+        let output = Output::default();
+        output.open(log.file.as_deref())?;
+        let (filter, handle) = reload::Layer::new(filter(log)?);
+        let writer = output.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_target(false)
+            .with_timer(SystemTime)
+            .with_writer(move || writer.clone());
+        tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+        std::panic::set_hook(Box::new(|panic| {
+            metrics::counter!("flotilla_panics_total").increment(1);
+            tracing::error!(sender = "panic", message = %panic);
+        }));
+        Ok(Logs { filter: handle, output })
+    }
+
+    /// Another level; and the file is opened again, so that a rotated one is let go.
+    pub fn reload(&self, log: &LogSection) -> Result<()> {
+        let filter = filter(log)?;
+        self.output.open(log.file.as_deref())?;
+        self.filter.reload(filter).context("log.level")
+    }
+}
+
+/// A plain level is about our own lines: the engine's running commentary starts at warnings.
+fn filter(log: &LogSection) -> Result<EnvFilter> {
     let plain = !log.level.contains(['=', ',']) && log.level != "debug" && log.level != "trace";
     let directives = if plain { format!("{},openraft=warn", log.level) } else { log.level.clone() };
-    let filter = EnvFilter::try_new(directives).with_context(|| format!("log.level = {:?}", log.level))?;
-    let layer = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false)
-        .with_target(false)
-        .with_timer(SystemTime);
-    match &log.file {
-        Some(path) => {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .with_context(|| format!("log.file = {}", path.display()))?;
-            tracing_subscriber::registry().with(layer.with_writer(Mutex::new(file)).with_filter(filter)).init();
-        }
-        None => tracing_subscriber::registry().with(layer.with_writer(std::io::stderr).with_filter(filter)).init(),
-    }
-    std::panic::set_hook(Box::new(|panic| {
-        metrics::counter!("flotilla_panics_total").increment(1);
-        tracing::error!(sender = "panic", message = %panic);
-    }));
-    Ok(())
+    EnvFilter::try_new(directives).with_context(|| format!("log.level = {:?}", log.level))
 }
 
 /// Installs the recorder; the handle renders `/metrics`.

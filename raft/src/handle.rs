@@ -87,6 +87,13 @@ impl Handle {
         self.raft.trigger().snapshot().await.is_ok()
     }
 
+    /// Whether the engine's loop answers; for a watchdog, which gives it a time limit.
+    pub async fn is_responsive(&self) -> bool {
+        let raft = self.raft.clone();
+        let asked = self.runtime.spawn(async move { raft.with_raft_state(|_| ()).await.is_ok() });
+        asked.await.unwrap_or(false)
+    }
+
     async fn confirm(&self, node: NodeId, index: LogIndex, within: Duration) -> bool {
         if node == self.shared.node {
             let mut applied = self.shared.applied();

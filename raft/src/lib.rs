@@ -16,6 +16,7 @@ mod node;
 pub mod pki;
 mod propose;
 mod read;
+mod restore;
 mod shared;
 mod snapshot;
 mod store;
@@ -25,5 +26,6 @@ pub use config::{Config, PeerAddress, StoreChoice, Timing};
 pub use folder::FolderError;
 pub use handle::Handle;
 pub use node::{RaftNode, StartError};
+pub use restore::restore_folder;
 #[doc(hidden)]
 pub mod testing;

@@ -78,6 +78,14 @@ impl Snapshots {
     }
 }
 
+/// Writes a snapshot into a folder that has none.
+pub fn write_first(dir: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    let index = meta.last_log_id.map_or(0, |id| id.index);
+    let temporary = dir.join(format!("building-{index}"));
+    file::write(&temporary, meta, state)?;
+    keep(dir, &Current::default(), meta, &temporary)
+}
+
 /// Where a snapshot that is being received is written.
 pub fn receiving_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("receiving-{number}"))

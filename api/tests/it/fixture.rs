@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use flotilla_api::{ApiServer, Config, Readiness, Service};
+use flotilla_api::{ApiServer, Config, Readiness, Service, Tls};
 use flotilla_cluster::Cluster as _;
 use flotilla_model::command::{OpenSession, PutToken};
 use flotilla_model::{Command, Done, SessionId, StorageName, Username};
@@ -57,20 +57,28 @@ impl tonic::service::Interceptor for Bearer {
 
 type Authenticated = InterceptedService<Channel, Bearer>;
 
-pub async fn bind(cluster: Arc<Switched>, listen: SocketAddr) -> std::io::Result<(ApiServer, Arc<Reasons>)> {
+pub async fn bind(
+    cluster: Arc<Switched>,
+    listen: SocketAddr,
+    tls: Option<Arc<Tls>>,
+) -> std::io::Result<(ApiServer, Arc<Reasons>)> {
     let storages = vec![
         (StorageName::parse("files").expect("a name"), "/srv/files".into()),
         (StorageName::parse("cold").expect("a name"), "/srv/files/cold".into()),
     ];
     let service = Arc::new(Service::new(cluster, storages));
     let readiness = Arc::new(Reasons::default());
-    let config = Config { listen, health: None };
+    let config = Config { listen, tls, health: None };
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     Ok((ApiServer::bind(config, service, readiness.clone(), metrics).await?, readiness))
 }
 
 impl Server {
     pub async fn start() -> Server {
+        Server::start_on(([127, 0, 0, 1], 0).into(), None).await
+    }
+
+    pub async fn start_on(listen: SocketAddr, tls: Option<Arc<Tls>>) -> Server {
         let cluster = Switched::start();
         for (name, text, permission) in [("root", ROOT, "*"), ("powerless", POWERLESS, "manage_folders")] {
             let token = PutToken {
@@ -82,8 +90,7 @@ impl Server {
             };
             cluster.local.apply(Command::PutToken(token)).reply.expect("a token");
         }
-        let (server, readiness) =
-            bind(Arc::clone(&cluster), ([127, 0, 0, 1], 0).into()).await.expect("a free port of loopback");
+        let (server, readiness) = bind(Arc::clone(&cluster), listen, tls).await.expect("a free port");
         let address = server.address().expect("bound");
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));

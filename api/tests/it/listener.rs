@@ -79,9 +79,9 @@ async fn reflection_lists_the_services_to_those_with_a_token() {
 
 #[tokio::test]
 async fn without_tls_it_listens_on_loopback_only() {
-    let error = bind(Switched::start(), ([0, 0, 0, 0], 0).into()).await.err().expect("refused");
+    let error = bind(Switched::start(), ([0, 0, 0, 0], 0).into(), None).await.err().expect("refused");
     assert!(error.to_string().contains("admin.listen 0.0.0.0:0"), "{error}");
     let taken = Server::start().await;
-    let error = bind(Switched::start(), taken.address).await.err().expect("occupied");
+    let error = bind(Switched::start(), taken.address, None).await.err().expect("occupied");
     assert!(error.to_string().contains(&taken.address.to_string()), "{error}");
 }

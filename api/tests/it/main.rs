@@ -11,3 +11,4 @@ mod requests;
 mod revocation;
 mod same;
 mod shapes;
+mod tls;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod bad_input;
+mod balancer;
 mod checkers;
 mod demonstration;
 mod evasion;
@@ -10,4 +12,5 @@ mod faults;
 mod freeze;
 mod quota;
 mod revocation;
+mod service;
 mod sessions;

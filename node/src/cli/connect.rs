@@ -1,8 +1,12 @@
 //! A channel to one of the nodes, with the token on every call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_proto::admin::v1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -11,17 +15,21 @@ use tonic::{Request, Status};
 
 use super::Globals;
 use super::failure::Failure;
+use super::tls;
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// The node itself gives up after two waits for a quorum of 10 s.
 const CALL: Duration = Duration::from_secs(30);
 
+/// Absent where a client certificate speaks for the caller.
 #[derive(Clone)]
-pub(super) struct Bearer(MetadataValue<Ascii>);
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
         Ok(request)
     }
 }
@@ -42,7 +50,7 @@ impl Client {
         let request_id = request_id(globals)?;
         let mut last = Failure::usage("--endpoint: no address given");
         for address in globals.endpoint.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            match channel(address).await {
+            match channel(address, globals).await {
                 Ok(channel) => return Ok(Client { channel, bearer, request_id }),
                 Err(failure) => last = failure,
             }
@@ -62,22 +70,43 @@ impl Client {
     pub(super) fn cluster(&self) -> v1::cluster_client::ClusterClient<Authenticated> {
         v1::cluster_client::ClusterClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
+    pub(super) fn backups(&self) -> v1::backups_client::BackupsClient<Authenticated> {
+        v1::backups_client::BackupsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
     pub(super) fn tokens(&self) -> v1::tokens_client::TokensClient<Authenticated> {
         v1::tokens_client::TokensClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 }
 
-async fn channel(address: &str) -> Result<Channel, Failure> {
-    if address.starts_with("https://") {
-        return Err(Failure::usage(format!(
-            "{address}: this version has no TLS for administration, use http on loopback"
-        )));
-    }
+async fn channel(address: &str, globals: &Globals) -> Result<Channel, Failure> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint =
-        Endpoint::from_shared(url).map_err(|error| Failure::usage(format!("--endpoint {address}: {error}")))?;
-    let connected = endpoint.connect_timeout(CONNECT).timeout(CALL).connect().await;
+    let invalid = |error: String| Failure::usage(format!("--endpoint {address}: {error}"));
+    let endpoint = Endpoint::from_shared(url).map_err(|error| invalid(error.to_string()))?;
+    let secure = match endpoint.uri().scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(invalid("expected http:// or https://".into())),
+    };
+    let config = if secure { Some(tls::client_config(globals)?) } else { None };
+    let endpoint = endpoint.connect_timeout(CONNECT).timeout(CALL);
+    let connected = match config {
+        None => endpoint.connect().await,
+        Some(config) => endpoint.connect_with_connector(tower::service_fn(move |uri| dial(uri, config.clone()))).await,
+    };
     connected.map_err(|error| Failure::other(format!("{address}: cannot be reached: {}", root_cause(&error))))
+}
+
+/// TCP, then TLS.
+async fn dial(uri: http::Uri, config: Arc<rustls::ClientConfig>) -> std::io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+    let connect = async {
+        let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+        tcp.set_nodelay(true)?;
+        tokio_rustls::TlsConnector::from(config).connect(name, tcp).await
+    };
+    let connected = tokio::time::timeout(CONNECT, connect).await;
+    connected.map_err(|_| std::io::Error::other("no answer in time"))?.map(TokioIo::new)
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {
@@ -93,15 +122,20 @@ fn bearer(globals: &Globals) -> Result<Bearer, Failure> {
     let token = match &globals.token_file {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("--token-file {}: {error}", path.display())))?,
-        None => std::env::var("FLOTILLA_TOKEN").map_err(|_| {
-            Failure::usage("an admin token is needed: --token-file FILE or the variable FLOTILLA_TOKEN")
-        })?,
+        None => match std::env::var("FLOTILLA_TOKEN") {
+            Ok(token) => token,
+            Err(_) if globals.cert.is_some() => return Ok(Bearer(None)),
+            Err(_) => {
+                let text = "an admin token is needed: --token-file FILE or the variable FLOTILLA_TOKEN";
+                return Err(Failure::usage(format!("{text}; or --cert and --key where nodes take them")));
+            }
+        },
     };
     let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
         .parse()
         .map_err(|_| Failure::usage("the admin token holds characters that no token has"))?;
     value.set_sensitive(true);
-    Ok(Bearer(value))
+    Ok(Bearer(Some(value)))
 }
 
 fn request_id(globals: &Globals) -> Result<String, Failure> {

@@ -19,7 +19,7 @@ pub enum Format {
 
 /// Data for stdout, words for stderr.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     pub(super) data: Data,
     pub(super) notes: Vec<String>,
 }
@@ -54,15 +54,25 @@ impl Output {
         }
         Output { data: Data::None, notes }
     }
-    pub(super) fn drawn(value: Value, table: String) -> Output {
+    pub(crate) fn line(text: String) -> Output {
+        Output { data: Data::Line(text), notes: Vec::new() }
+    }
+    pub(crate) fn drawn(value: Value, table: String) -> Output {
         Output { data: Data::Drawn(value, table), notes: Vec::new() }
+    }
+    pub(super) fn noted(notes: Vec<String>) -> Output {
+        Output { data: Data::None, notes }
+    }
+    pub(super) fn noting(mut self, note: &str) -> Output {
+        self.notes.push(note.to_owned());
+        self
     }
     pub(super) fn with(self, data: Data) -> Output {
         Output { data, ..self }
     }
 
     /// A reader that went away (`| head`) is no failure.
-    pub(super) fn print(self, format: Format) -> ExitCode {
+    pub(crate) fn print(self, format: Format) -> ExitCode {
         for note in &self.notes {
             eprintln!("{note}");
         }

@@ -55,7 +55,7 @@ impl Node {
         cluster.apply(Command::PutToken(token)).reply.expect("the first token");
         let storages = vec![(StorageName::parse("files").expect("a name"), "/srv/files".into())];
         let service = Arc::new(Service::new(cluster, storages));
-        let config = Config { listen: ([127, 0, 0, 1], 0).into(), health: None };
+        let config = Config { listen: ([127, 0, 0, 1], 0).into(), tls: None, health: None };
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         let server = ApiServer::bind(config, service, Arc::new(Ready), metrics).await.expect("a free port");
         let endpoint = format!("http://{}", server.address().expect("bound"));

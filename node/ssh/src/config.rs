@@ -18,6 +18,24 @@ pub struct Config {
     pub engine: flotilla_sftp::Config,
 }
 
+/// What can change while the front end runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloadable {
+    pub trusted_proxies: Vec<Cidr>,
+    pub login_grace: Duration,
+    pub connections: usize,
+}
+
+impl Config {
+    pub(crate) fn reloadable(&self) -> Reloadable {
+        Reloadable {
+            trusted_proxies: self.trusted_proxies.clone(),
+            login_grace: self.limits.login_grace,
+            connections: self.limits.connections,
+        }
+    }
+}
+
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {

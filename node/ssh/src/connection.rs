@@ -49,7 +49,7 @@ impl Open {
         let before = shared.open.fetch_add(1, Ordering::AcqRel);
         metrics::gauge!("flotilla_ssh_connections").increment(1.0);
         let open = Open(Arc::clone(shared));
-        if before < shared.config.limits.connections { Ok(open) } else { Err(Closed::Full) }
+        if before < shared.now.load().connections { Ok(open) } else { Err(Closed::Full) }
     }
 }
 
@@ -92,7 +92,7 @@ async fn serve(
     proxy: ProxyProtocol,
     mut place: Place,
 ) -> Result<(), Closed> {
-    let deadline = Instant::now() + shared.config.limits.login_grace;
+    let deadline = Instant::now() + shared.now.load().login_grace;
     let own = (peer, tcp.local_addr()?);
     let (said, first) = match proxy {
         ProxyProtocol::Off => (Said::Own, Vec::new()),
@@ -111,7 +111,7 @@ async fn serve(
 }
 
 async fn read_proxy(shared: &Shared, tcp: &mut TcpStream, peer: SocketAddr) -> Result<(Said, Vec<u8>), Closed> {
-    if !shared.config.trusted_proxies.iter().any(|range| range.contains(peer.ip())) {
+    if !shared.now.load().trusted_proxies.iter().any(|range| range.contains(peer.ip())) {
         return Err(Closed::Untrusted(peer));
     }
     let header = tokio::time::timeout(shared.config.limits.first_bytes, proxy::read(tcp)).await;
@@ -120,8 +120,7 @@ async fn read_proxy(shared: &Shared, tcp: &mut TcpStream, peer: SocketAddr) -> R
 
 /// From our identification string to the last byte.
 async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
-    let limits = &peer.shared.config.limits;
-    let patience = limits.first_bytes.min(limits.login_grace);
+    let patience = peer.shared.config.limits.first_bytes.min(peer.shared.now.load().login_grace);
     let started = russh::server::run_stream(Arc::clone(&peer.shared.russh), sock, Handler::new(Arc::clone(&peer)));
     let mut running = tokio::time::timeout(patience, started).await.map_err(|_| Closed::NoIdentification)??;
     peer.set_handle(running.handle());

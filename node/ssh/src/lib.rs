@@ -21,6 +21,6 @@ mod throttle;
 mod plain_tests;
 
 pub use cidr::{Cidr, InvalidCidr};
-pub use config::{Config, Limits, Listen, ProxyProtocol};
+pub use config::{Config, Limits, Listen, ProxyProtocol, Reloadable};
 pub use host_keys::{ExportedKey, HostKeyError, HostKeys, generate_host_keys};
 pub use server::{Error, Handle, SshServer};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use flotilla_cluster::Cluster;
 use flotilla_session::{Core, EndReason};
 use tokio::net::TcpListener;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept;
-use crate::config::{Config, ProxyProtocol};
+use crate::config::{Config, ProxyProtocol, Reloadable};
 use crate::host_keys::HostKeyError;
 use crate::listener;
 use crate::policy;
@@ -36,6 +37,8 @@ pub enum Error {
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// What `Handle::reload` changes; used instead of the same fields of `config`.
+    pub(crate) now: ArcSwap<Reloadable>,
     pub(crate) russh: Arc<russh::server::Config>,
     pub(crate) core: Arc<Core>,
     pub(crate) cluster: Arc<dyn Cluster>,
@@ -66,6 +69,11 @@ impl Handle {
         &self.addresses
     }
 
+    /// Holds for connections from now on.
+    pub fn reload(&self, settings: Reloadable) {
+        self.shared.now.store(Arc::new(settings));
+    }
+
     /// Connections now open, logged in or not.
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::Acquire)
@@ -89,6 +97,7 @@ impl SshServer {
         let shared = Arc::new(Shared {
             russh: Arc::new(policy::russh_config(&config)),
             startups: Startups::new(&config.limits),
+            now: ArcSwap::from_pointee(config.reloadable()),
             config,
             core,
             cluster,

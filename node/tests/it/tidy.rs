@@ -33,7 +33,7 @@ const ABSENT: [(&str, &[&str]); 10] = [
     ("flotilla", &["openraft", "sled"]),
 ];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -65,7 +65,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn all_sources() -> Vec<PathBuf> {
+pub(crate) fn all_sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in ["proto", "raft", "node", "api", "jepsen"] {
         sources(&root().join(folder), &mut found);

@@ -26,6 +26,7 @@ pub mod invariant;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod query;
+mod restore;
 pub mod snapshot;
 pub mod state;
 mod table;

@@ -69,6 +69,9 @@ impl State {
     pub fn secret(&self, name: &str) -> Option<&Arc<SealedSecret>> {
         self.secrets.get(&name.to_owned())
     }
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<SealedSecret>> {
+        self.secrets.rows()
+    }
     pub fn token(&self, name: &str) -> Option<&Arc<Token>> {
         self.tokens.get(&name.to_owned())
     }

@@ -49,6 +49,10 @@ impl<R: Row> Table<R> {
     pub fn rows(&self) -> impl Iterator<Item = &Arc<R>> {
         self.0.values()
     }
+    /// Each row as `change` makes it, without those that it drops. Keys stay. Indices and hash are the caller's.
+    pub fn rewritten(&self, change: impl Fn(&R) -> Option<R>) -> Self {
+        Table(self.0.iter().filter_map(|(key, row)| Some((key.clone(), Arc::new(change(row)?)))).collect())
+    }
     pub fn range<'a, B: RangeBounds<R::Key>>(
         &'a self,
         keys: B,

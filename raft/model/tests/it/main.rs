@@ -10,6 +10,7 @@ mod once;
 mod random_run;
 mod reference;
 mod registration;
+mod restore;
 mod sessions;
 mod settings;
 mod snapshots;
