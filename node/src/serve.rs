@@ -99,10 +99,14 @@ async fn serve(
     serving.store(true, Ordering::Release);
     tracing::info!(sender = "node", node = config.node.id, version = env!("CARGO_PKG_VERSION"), "serving");
     notify::ready();
+    let mut failure = handle.failure();
     tokio::select! {
         _ = stop_signal() => {}
         ended = &mut ssh => bail!("the SFTP listener ended: {ended:?}"),
         ended = &mut api => bail!("the admin listener ended: {ended:?}"),
+        Ok(why) = failure.wait_for(Option::is_some) => {
+            bail!("consensus has stopped: {}", why.as_deref().unwrap_or("for an unknown reason"));
+        }
     }
     tracing::info!(sender = "node", node = config.node.id, "draining");
     notify::stopping();

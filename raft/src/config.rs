@@ -38,8 +38,8 @@ pub struct Timing {
     pub connect: Duration,
     /// Longest time that sending and installing a snapshot may take.
     pub snapshot: Duration,
-    /// Shortest time between two read rounds of a node.
-    pub read_round: Duration,
+    /// Shortest time between a read round of a node and the next that only refusals ask for.
+    pub refusal_round: Duration,
 }
 
 impl Default for Timing {
@@ -51,10 +51,13 @@ impl Default for Timing {
             call: Duration::from_secs(2),
             connect: Duration::from_secs(1),
             snapshot: Duration::from_secs(120),
-            read_round: Duration::from_millis(20),
+            refusal_round: Duration::from_millis(20),
         }
     }
 }
+
+/// Where a node connects to for a peer, given the peer's address. Tests put a network of their own between.
+pub type Route = Arc<dyn Fn(NodeId, &str) -> String + Send + Sync>;
 
 /// Settings of one node of the replicated core.
 #[derive(Clone)]
@@ -85,6 +88,7 @@ pub struct Config {
     pub keep_entries: u64,
     /// Clocks of leases. Tests have their own.
     pub clock: Arc<dyn Clock>,
+    pub route: Route,
 }
 
 impl Config {
@@ -107,6 +111,7 @@ impl Config {
             snapshot_bytes: 64 << 20,
             keep_entries: 5_000,
             clock: Arc::new(SystemClock),
+            route: Arc::new(|_, address| address.to_owned()),
         }
     }
 }

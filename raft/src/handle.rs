@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::net::Peers;
 use crate::propose::Proposer;
-use crate::read::Reads;
+use crate::read::{Purpose, Reads};
 use crate::shared::Shared;
 use crate::types::Raft;
 
@@ -82,6 +82,11 @@ impl Handle {
         self.peers.us().refused.subscribe()
     }
 
+    /// Why consensus has stopped on this node for good, once it has: its store failed. The process should end.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failed.subscribe()
+    }
+
     /// Writes a snapshot now; returns when it was asked for, not when it is written.
     pub async fn write_snapshot(&self) -> bool {
         self.raft.trigger().snapshot().await.is_ok()
@@ -141,7 +146,11 @@ impl Cluster for Handle {
     }
 
     async fn barrier(&self, deadline: Duration) -> Result<LogIndex, Unavailable> {
-        self.reads.barrier(deadline).await
+        self.reads.barrier(Purpose::Read, deadline).await
+    }
+
+    async fn refusal_barrier(&self, deadline: Duration) -> Result<LogIndex, Unavailable> {
+        self.reads.barrier(Purpose::Refusal, deadline).await
     }
 
     fn status(&self) -> Status {

@@ -22,7 +22,7 @@ mod snapshot;
 mod store;
 mod types;
 
-pub use config::{Config, PeerAddress, StoreChoice, Timing};
+pub use config::{Config, PeerAddress, Route, StoreChoice, Timing};
 pub use folder::FolderError;
 pub use handle::Handle;
 pub use node::{RaftNode, StartError};

@@ -53,6 +53,11 @@ impl Machine {
         })
     }
 
+    /// How far the snapshot on the disk reaches.
+    pub fn snapshot_reaches(&self) -> io::Result<Option<LogId>> {
+        Ok(self.snapshots.current()?.and_then(|snapshot| snapshot.meta.last_log_id))
+    }
+
     fn apply_one(&mut self, entry: RaftEntry, batch: &mut Batch) -> io::Result<Replies> {
         self.last_applied = Some(entry.log_id);
         let replies = match entry.payload {

@@ -1,10 +1,15 @@
 //! Metrics of the replicated core, `flotilla_raft_*`.
 
 use flotilla_model::Envelope;
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 
 pub fn fsync() {
     counter!("flotilla_raft_fsyncs_total").increment(1);
+}
+
+/// How long a group took until it was on the disk.
+pub fn log_write(took: std::time::Duration) {
+    histogram!("flotilla_raft_log_write_seconds").record(took.as_secs_f64());
 }
 
 /// Counts an entry and its commands by kind, at the leader that proposes it.

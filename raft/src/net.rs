@@ -1,5 +1,6 @@
 //! The peer network: mutual TLS, a hello on every connection, three connections per peer.
 
+mod append_stream;
 mod calls;
 mod connect;
 mod factory;

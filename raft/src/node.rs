@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flotilla_model::NodeId;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -154,9 +155,12 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     let tls = Tls::new(&config.cluster_id, &config.ca_pem, &config.certificate_pem, &config.key_pem)
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let folder = Arc::new(Folder::open(&config.data_dir, &config.cluster_id, config.node)?);
-    let log = LogStore::open_sled(&folder.log_dir(), Arc::clone(&folder)).map_err(StartError::Store)?;
+    let mut log = LogStore::open_sled(&folder.log_dir(), Arc::clone(&folder)).map_err(StartError::Store)?;
     let shared = Shared::new(config.node, folder.start().counter, Arc::clone(&config.clock));
     let machine = Machine::open(&folder.snapshot_dir(), Arc::clone(&shared)).map_err(StartError::Store)?;
+    if let Some(snapshot) = machine.snapshot_reaches().map_err(StartError::Store)? {
+        log.covered_by(snapshot).await.map_err(StartError::Store)?;
+    }
     let us = Arc::new(Introduction {
         cluster_id: config.cluster_id.clone(),
         node: config.node,
@@ -167,7 +171,8 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     });
     let addresses = config.peers.iter().map(|(node, address)| (*node, address.peer.clone())).collect();
     let runtime = tokio::runtime::Handle::current();
-    let peers = Peers::new(tls.clone(), Arc::clone(&us), config.timing.connect, addresses, runtime.clone());
+    let route = Arc::clone(&config.route);
+    let peers = Peers::new(tls.clone(), Arc::clone(&us), config.timing.connect, addresses, route, runtime.clone());
     let network = NetworkFactory { peers: Arc::clone(&peers), call_within: config.timing.call };
     let raft = Raft::new(config.node.0, settings, network, log, machine)
         .await
@@ -202,7 +207,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         bootstrap::initialise(&raft, &config).await.map_err(StartError::Engine)?;
         tokio::spawn(bootstrap::record(proposer.clone(), config.clone()));
     }
-    let reads = Reads::spawn(raft.clone(), Arc::clone(&shared), Arc::clone(&peers), config.timing.read_round);
+    let reads = Reads::spawn(raft.clone(), Arc::clone(&shared), Arc::clone(&peers), config.timing.refusal_round);
     let handle = Handle { shared, raft, proposer, reads, peers, runtime };
     Ok(Parts { handle, peer_address, stop })
 }
@@ -229,10 +234,21 @@ fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
             }
             note_caught_up(&raft, &shared);
             if changes.changed().await.is_err() {
-                return;
+                return note_failure(&raft, &shared);
             }
         }
     });
+}
+
+/// The engine has ended. A failed store stops it for good: nobody leads here any more, and the node says why.
+fn note_failure(raft: &Raft, shared: &Shared) {
+    let why = match &raft.metrics().borrow_watched().running_state {
+        Ok(_) | Err(Fatal::Stopped) => return,
+        Err(fatal) => fatal.to_string(),
+    };
+    tracing::error!(event = "consensus_failed", why, "consensus has stopped on this node");
+    shared.failed.send_replace(Some(why));
+    shared.leadership.send_modify(|leadership| leadership.leader = None);
 }
 
 /// After a start a node has caught up once it has applied what a leader of its time had committed.

@@ -1,4 +1,8 @@
 //! Linearizable reads: shared ReadIndex rounds through the leader, then local apply (`PROTOCOL.md` 3.4). Never LeaseRead.
+//!
+//! A node has at most one round under way; whoever asks meanwhile shares the next, which begins when this one ends. So a
+//! read on an idle node costs one round trip, and many at once cost no more rounds. A refusal may wait a little longer:
+//! rounds that only refusals ask for begin at most once per `shortest`, whatever a guesser of passwords does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +11,7 @@ use flotilla_cluster::Unavailable;
 use flotilla_model::LogIndex;
 use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::net::Peers;
 use crate::shared::Shared;
@@ -26,7 +30,17 @@ pub async fn leader_index(raft: &Raft) -> Result<LogIndex, String> {
     }
 }
 
-type Waiter = oneshot::Sender<LogIndex>;
+/// What a caller is about to do with what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Read,
+    Refusal,
+}
+
+struct Waiter {
+    purpose: Purpose,
+    answer: oneshot::Sender<LogIndex>,
+}
 
 /// Callers of `barrier` wait here. Cheap to clone.
 #[derive(Clone)]
@@ -38,20 +52,22 @@ pub struct Reads {
 impl Reads {
     pub fn spawn(raft: Raft, shared: Arc<Shared>, peers: Arc<Peers>, shortest: Duration) -> Self {
         let (queue, waiters) = mpsc::channel(QUEUE);
-        let rounds = Rounds { raft, shared: Arc::clone(&shared), peers, waiters, shortest };
+        let line = Line { waiters, waiting: Vec::new() };
+        let rounds = Rounds { raft, shared: Arc::clone(&shared), peers, line, shortest };
         tokio::spawn(rounds.run());
         Reads { queue, shared }
     }
 
     /// Waits for a round begun after this call, and until its index is applied here.
-    pub async fn barrier(&self, within: Duration) -> Result<LogIndex, Unavailable> {
+    pub async fn barrier(&self, purpose: Purpose, within: Duration) -> Result<LogIndex, Unavailable> {
         #[cfg(feature = "planted-bugs")]
         if flotilla_model::planted::is("stale-read") {
             return Ok(*self.shared.applied().borrow());
         }
         let deadline = Instant::now() + within;
         let (answer, index) = oneshot::channel();
-        self.queue.try_send(answer).map_err(|_| Unavailable("too many reads wait for the leader".to_owned()))?;
+        let waiter = Waiter { purpose, answer };
+        self.queue.try_send(waiter).map_err(|_| Unavailable("too many reads wait for the leader".to_owned()))?;
         let index = match timeout_at(deadline, index).await {
             Ok(Ok(index)) => index,
             Ok(Err(_)) => return Err(Unavailable("this node is shutting down".to_owned())),
@@ -65,42 +81,64 @@ impl Reads {
     }
 }
 
+/// Who waits for a round.
+struct Line {
+    waiters: mpsc::Receiver<Waiter>,
+    waiting: Vec<Waiter>,
+}
+
+impl Line {
+    /// Returns when a round is due, with all in `waiting` who asked before it begins: at once for a read, from
+    /// `next_refusal` on for refusals alone. `None` when nobody can ask any more.
+    async fn round_due(&mut self, next_refusal: Instant) -> Option<()> {
+        loop {
+            while let Ok(waiter) = self.waiters.try_recv() {
+                self.waiting.push(waiter);
+            }
+            if self.waiting.iter().any(|waiter| waiter.purpose == Purpose::Read) {
+                return Some(());
+            }
+            let next = if self.waiting.is_empty() {
+                self.waiters.recv().await?
+            } else {
+                match timeout_at(next_refusal, self.waiters.recv()).await {
+                    Ok(waiter) => waiter?,
+                    Err(_) => return Some(()),
+                }
+            };
+            self.waiting.push(next);
+        }
+    }
+
+    fn answer(&mut self, index: LogIndex) {
+        for waiter in self.waiting.drain(..) {
+            let _ = waiter.answer.send(index);
+        }
+    }
+}
+
 struct Rounds {
     raft: Raft,
     shared: Arc<Shared>,
     peers: Arc<Peers>,
-    waiters: mpsc::Receiver<Waiter>,
-    /// Shortest time between two rounds.
+    line: Line,
+    /// Shortest time between a round and the next that only refusals ask for.
     shortest: Duration,
 }
 
 impl Rounds {
     async fn run(mut self) {
-        let mut waiting: Vec<Waiter> = Vec::new();
-        let mut next = Instant::now();
-        loop {
-            if waiting.is_empty() {
-                match self.waiters.recv().await {
-                    Some(waiter) => waiting.push(waiter),
-                    None => return,
-                }
-            }
-            sleep_until(next).await;
-            // Whoever waits now began before the round does.
-            while let Ok(waiter) = self.waiters.try_recv() {
-                waiting.push(waiter);
-            }
-            next = Instant::now() + self.shortest;
+        let mut next_refusal = Instant::now();
+        while self.line.round_due(next_refusal).await.is_some() {
+            next_refusal = Instant::now() + self.shortest;
             match timeout(ROUND_WITHIN, self.round()).await {
-                Ok(Ok(index)) => waiting.drain(..).for_each(|waiter| {
-                    let _ = waiter.send(index);
-                }),
+                Ok(Ok(index)) => self.line.answer(index),
                 failed => {
                     if let Ok(Err(why)) = failed {
                         tracing::debug!(why, "read round failed");
                     }
                     sleep(AGAIN).await;
-                    waiting.retain(|waiter| !waiter.is_closed());
+                    self.line.waiting.retain(|waiter| !waiter.answer.is_closed());
                 }
             }
         }
@@ -113,5 +151,60 @@ impl Rounds {
             Some(leader) if leader == self.shared.node => leader_index(&self.raft).await,
             Some(leader) => self.peers.read_index(leader, ROUND_WITHIN).await.map_err(|error| error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn line() -> (mpsc::Sender<Waiter>, Line) {
+        let (queue, waiters) = mpsc::channel(QUEUE);
+        (queue, Line { waiters, waiting: Vec::new() })
+    }
+
+    fn ask(queue: &mpsc::Sender<Waiter>, purpose: Purpose) -> oneshot::Receiver<LogIndex> {
+        let (answer, index) = oneshot::channel();
+        assert!(queue.try_send(Waiter { purpose, answer }).is_ok(), "the queue has room");
+        index
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_begin_at_once_and_all_that_wait_share_the_round() {
+        let (queue, mut line) = line();
+        let spaced = Instant::now() + 20 * MS;
+        let mut indexes: Vec<_> = (0..100).map(|_| ask(&queue, Purpose::Read)).collect();
+        indexes.push(ask(&queue, Purpose::Refusal));
+        let began = Instant::now();
+        line.round_due(spaced).await.expect("somebody may ask");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        line.answer(7);
+        for index in &mut indexes {
+            assert_eq!(index.try_recv(), Ok(7));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_alone_wait_for_their_time_and_a_read_takes_them_along() {
+        let (queue, mut line) = line();
+        let began = Instant::now();
+        let spaced = began + 20 * MS;
+        let _first = ask(&queue, Purpose::Refusal);
+        line.round_due(spaced).await.expect("somebody may ask");
+        assert_eq!(began.elapsed(), 20 * MS, "nobody but refusals asked");
+        line.answer(1);
+        let mut second = ask(&queue, Purpose::Refusal);
+        let later = tokio::spawn(async move {
+            sleep(5 * MS).await;
+            ask(&queue, Purpose::Read).await
+        });
+        let began = Instant::now();
+        line.round_due(began + 20 * MS).await.expect("somebody may ask");
+        assert_eq!(began.elapsed(), 5 * MS);
+        line.answer(2);
+        assert_eq!(second.try_recv(), Ok(2));
+        assert_eq!(later.await.expect("no panic"), Ok(2));
     }
 }

@@ -40,6 +40,8 @@ pub struct Shared {
     pub grown: Notify,
     /// Whether this node has caught up with a leader since its start.
     pub caught_up: AtomicBool,
+    /// Why the engine has stopped for good: a store that failed.
+    pub failed: watch::Sender<Option<String>>,
     state: ArcSwap<State>,
     applied: watch::Sender<LogIndex>,
     agent: Mutex<Option<Arc<dyn Agent>>>,
@@ -60,6 +62,7 @@ impl Shared {
             grown_bytes: AtomicU64::new(0),
             grown: Notify::new(),
             caught_up: AtomicBool::new(false),
+            failed: watch::Sender::new(None),
             state: ArcSwap::from_pointee(State::default()),
             applied: watch::Sender::new(0),
             agent: Mutex::new(None),

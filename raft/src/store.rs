@@ -7,3 +7,4 @@ pub mod sled_backend;
 mod tail;
 
 pub use log::{LogStore, Shown};
+pub use sled_backend::Space;

@@ -3,7 +3,7 @@
 pub use crate::machine::Machine;
 pub use crate::pki::Identity;
 pub use crate::shared::Shared;
-pub use crate::store::LogStore;
+pub use crate::store::{LogStore, Space};
 pub use crate::types::{LogId, Payload, RaftEntry, TypeConfig, Vote};
 
 /// The settings that the running engine uses.

@@ -117,8 +117,13 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> Result<Submitted, SubmitError>;
 
     /// A linearizable read: when it returns, `state()` is at least as new as anything acknowledged before the call.
-    /// Concurrent calls share a round; at most one per 20 ms and node.
+    /// One round trip on an idle node; callers during a round share the next one.
     async fn barrier(&self, deadline: std::time::Duration) -> Result<LogIndex, Unavailable>;
+
+    /// The same before a refusal: rounds that only refusals ask for are at least 20 ms apart (`PROTOCOL.md` 3.4).
+    async fn refusal_barrier(&self, deadline: std::time::Duration) -> Result<LogIndex, Unavailable> {
+        self.barrier(deadline).await
+    }
 
     fn status(&self) -> Status;
 

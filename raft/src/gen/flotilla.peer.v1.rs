@@ -158,6 +158,31 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("flotilla.peer.v1.Peer", "Append"));
             self.inner.unary(req, path, codec).await
         }
+        /// Appends one after the other without waiting; answers in their order, up to the first refusal.
+        pub async fn stream_append(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::Frame>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Frame>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flotilla.peer.v1.Peer/StreamAppend",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flotilla.peer.v1.Peer", "StreamAppend"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// The first frame is the head (vote and meta), the others are the file.
         pub async fn snapshot(
             &mut self,
@@ -337,6 +362,20 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::Frame>,
         ) -> std::result::Result<tonic::Response<super::Frame>, tonic::Status>;
+        /// Server streaming response type for the StreamAppend method.
+        type StreamAppendStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Frame, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Appends one after the other without waiting; answers in their order, up to the first refusal.
+        async fn stream_append(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::Frame>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamAppendStream>,
+            tonic::Status,
+        >;
         /// The first frame is the head (vote and meta), the others are the file.
         async fn snapshot(
             &self,
@@ -572,6 +611,50 @@ pub mod peer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/flotilla.peer.v1.Peer/StreamAppend" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamAppendSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::StreamingService<super::Frame>
+                    for StreamAppendSvc<T> {
+                        type Response = super::Frame;
+                        type ResponseStream = T::StreamAppendStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::Frame>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::stream_append(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamAppendSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_model::NodeId;
+use futures::Stream;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::impls::BasicNode;
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
@@ -14,6 +16,7 @@ use openraft::raft::{
 use tokio::io::AsyncReadExt;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::append_stream;
 use super::calls::{CallError, call};
 use super::messages::{SnapshotHead, body, frame};
 use super::peers::{Client, PeerChannels, Peers};
@@ -62,7 +65,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
-fn rpc_error(error: CallError) -> RPCError<TypeConfig> {
+pub fn rpc_error(error: CallError) -> RPCError<TypeConfig> {
     match error {
         CallError::NotSent(why) => RPCError::Unreachable(Unreachable::from_string(why)),
         CallError::Unanswered(why) => RPCError::Network(NetworkError::from_string(why)),
@@ -114,6 +117,24 @@ impl RaftNetworkV2<TypeConfig> for Network {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// Entries are pipelined. A heartbeat is one request and one answer, whose connection carries nothing that is long.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, append_stream::Answer>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + openraft::OptionalSend + Unpin + 'static,
+    {
+        if self.lane == Lane::Control {
+            return stream_append_sequential(self, input, option);
+        }
+        Box::pin(async move {
+            let client = self.channels()?.append;
+            append_stream::open(client, Arc::clone(&self.peers), self.node, input, self.call_within).await
+        })
     }
 
     async fn vote(

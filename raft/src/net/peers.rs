@@ -12,6 +12,7 @@ use super::hello::Introduction;
 use super::server::MESSAGE_MAX;
 use super::tls::Tls;
 use super::wire::peer_client::PeerClient;
+use crate::config::Route;
 
 pub type Client = PeerClient<Channel>;
 
@@ -29,6 +30,7 @@ pub struct Peers {
     us: Arc<Introduction>,
     connect_within: Duration,
     addresses: Mutex<BTreeMap<NodeId, String>>,
+    route: Route,
     channels: Mutex<BTreeMap<NodeId, PeerChannels>>,
     runtime: tokio::runtime::Handle,
 }
@@ -39,10 +41,11 @@ impl Peers {
         us: Arc<Introduction>,
         connect_within: Duration,
         addresses: BTreeMap<NodeId, String>,
+        route: Route,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         let addresses = Mutex::new(addresses);
-        Arc::new(Peers { tls, us, connect_within, addresses, channels: Mutex::default(), runtime })
+        Arc::new(Peers { tls, us, connect_within, addresses, route, channels: Mutex::default(), runtime })
     }
 
     pub fn us(&self) -> &Introduction {
@@ -69,8 +72,9 @@ impl Peers {
     fn connect(&self, node: NodeId, address: String) -> PeerChannels {
         // A lazy channel spawns its worker on the current runtime, which may be a caller's.
         let _entered = self.runtime.enter();
+        let target = (self.route)(node, &address);
         let client = || {
-            let channel = connect::channel(&self.tls, &self.us, node, &address, self.connect_within);
+            let channel = connect::channel(&self.tls, &self.us, node, &target, self.connect_within);
             PeerClient::new(channel).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
         };
         PeerChannels { control: client(), append: client(), bulk: client(), address }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use openraft::storage::Snapshot as RaftSnapshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -88,8 +90,31 @@ impl PeerService {
     }
 }
 
+/// Decodes until the stream ends; one that cannot be read ends it, and its sender begins anew.
+fn decoded<T: DeserializeOwned + Send>(frames: Streaming<Frame>) -> impl Stream<Item = T> + Send {
+    futures::stream::unfold(frames, |mut frames| async move {
+        let decoded = match frames.message().await {
+            Ok(frame) => body(&frame?).map_err(|error| error.to_string()),
+            Err(status) => Err(status.message().to_owned()),
+        };
+        let decoded = decoded.map_err(|why| tracing::debug!(why, "a stream of appends ended")).ok()?;
+        Some((decoded, frames))
+    })
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
+    type StreamAppendStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::StreamAppendStream>, Status> {
+        let answers = self.raft.stream_append(decoded(request.into_inner()));
+        let frames = answers.map(|answer| answer.map(|answer| frame(&answer)).map_err(failed));
+        Ok(Response::new(Box::pin(frames)))
+    }
+
     async fn vote(&self, request: Request<Frame>) -> Answered {
         answer(&self.raft.vote(question(&request)?).await.map_err(failed)?)
     }

@@ -60,9 +60,16 @@ impl Proposer {
 
     async fn attempt(&self, envelope: Envelope, deadline: Instant) -> Outcome {
         match self.shared.leader() {
-            None => Outcome::NotAppended("no leader is known".to_owned()),
+            None => Outcome::NotAppended(self.why_no_leader()),
             Some(leader) if leader == self.shared.node => self.queue.push(envelope, None, deadline).await,
             Some(leader) => self.forwarder.send(leader, envelope, deadline).await,
+        }
+    }
+
+    fn why_no_leader(&self) -> String {
+        match &*self.shared.failed.borrow() {
+            Some(why) => format!("consensus has stopped on this node: {why}"),
+            None => "no leader is known".to_owned(),
         }
     }
 

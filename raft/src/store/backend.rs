@@ -17,7 +17,7 @@ pub enum Op {
     Committed(Option<LogId>),
     /// Removes all entries above the index.
     TruncateAfter(Option<u64>),
-    /// Remembers the purge; the entries go in slices by `purge_slice`.
+    /// Remembers the purge; the entries go in slices by `tidy`.
     Purged(LogId),
 }
 
@@ -44,8 +44,8 @@ pub trait LogBackend: Send + 'static {
     fn write(&mut self, ops: &[Op]) -> io::Result<()>;
     /// Returns when everything written is on the disk, also after a power cut.
     fn sync(&mut self) -> io::Result<()>;
-    /// Removes at most `limit` purged entries. Whether there may be more.
-    fn purge_slice(&mut self, limit: usize) -> io::Result<bool>;
+    /// A short turn of what can wait: removing purged entries, giving room back. Whether there is more to do.
+    fn tidy(&mut self) -> io::Result<bool>;
 }
 
 /// The reading side.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::backend::{LogReads, Op};
 use super::io_thread::IoThread;
-use super::sled_backend;
+use super::sled_backend::{self, Space};
 use super::tail::Tail;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
@@ -44,7 +44,12 @@ pub struct LogStore {
 impl LogStore {
     /// Opens the store; `guard` (the folder's lock) is kept until its writer has closed it.
     pub fn open_sled(dir: &Path, guard: impl Send + 'static) -> io::Result<Self> {
-        let (writer, reader, recovered) = sled_backend::open(dir)?;
+        Self::open_sled_within(dir, guard, Space::default())
+    }
+
+    /// The same with another bound on the disk that it takes.
+    pub fn open_sled_within(dir: &Path, guard: impl Send + 'static, space: Space) -> io::Result<Self> {
+        let (writer, reader, recovered) = sled_backend::open(dir, space)?;
         let last = match recovered.present {
             Some((_, last)) => Some(read_one(&reader, last)?.log_id),
             None => recovered.purged,
@@ -58,6 +63,13 @@ impl LogStore {
         };
         let io = IoThread::spawn(writer, guard)?;
         Ok(LogStore { inner: Arc::new(Inner { io, reads: Box::new(reader), known: Mutex::new(known) }) })
+    }
+
+    /// A snapshot reaches further than the log: a kill came between its installation and the purge behind it. What this node
+    /// shows its peers must not fall back behind what it acknowledged on the snapshot.
+    pub async fn covered_by(&mut self, snapshot: LogId) -> io::Result<()> {
+        let behind = self.known().last.is_none_or(|last| last.index < snapshot.index);
+        if behind { RaftLogStorage::purge(self, snapshot).await } else { Ok(()) }
     }
 
     /// A view for hellos that does not keep the store open.
@@ -79,7 +91,30 @@ impl LogStore {
         written.await.map_err(|_| io::Error::other("the log's writer has ended"))?
     }
 
-    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<RaftEntry>> {
+    /// Entries from `from` below `to`, as far as there are and about `max_bytes`. Those that only the disk has are read on
+    /// a thread that may wait.
+    async fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<RaftEntry>> {
+        if let Some(entries) = self.read_tail(from, to, max_bytes) {
+            return Ok(entries);
+        }
+        let store = self.clone();
+        let read = tokio::task::spawn_blocking(move || store.read_stored(from, to, max_bytes));
+        read.await.map_err(io::Error::other)?
+    }
+
+    /// `None` if the newest entries do not begin where the range does.
+    fn read_tail(&self, from: u64, to: u64, max_bytes: usize) -> Option<Vec<RaftEntry>> {
+        let known = self.known();
+        let Some(last) = known.last else { return Some(Vec::new()) };
+        let first = known.purged.map_or(0, |id| id.index + 1);
+        let (from, to) = (from.max(first), to.min(last.index + 1));
+        if from >= to {
+            return Some(Vec::new());
+        }
+        known.tail.first().is_some_and(|tail| tail <= from).then(|| known.tail.range(from, to, max_bytes))
+    }
+
+    fn read_stored(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<RaftEntry>> {
         let (tail_first, from, to) = {
             let known = self.known();
             let Some(last) = known.last else { return Ok(Vec::new()) };
@@ -149,7 +184,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> io::Result<Vec<RaftEntry>> {
         let (from, to) = bounds(&range);
-        self.read(from, to, NO_LIMIT)
+        self.read(from, to, NO_LIMIT).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -157,7 +192,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
-        self.read(start, end, READ_BYTES)
+        self.read(start, end, READ_BYTES).await
     }
 }
 
@@ -229,6 +264,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
+    /// Nobody relies on a purge being on the disk, and the engine does nothing else while this is awaited: it is queued.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         {
             let mut known = self.known();
@@ -236,6 +272,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             known.last = known.last.max(known.purged);
             known.tail.purge(log_id.index);
         }
-        self.write(Op::Purged(log_id)).await
+        self.inner.io.push(Op::Purged(log_id), Box::new(|_| {}))
     }
 }

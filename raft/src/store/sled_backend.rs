@@ -2,106 +2,94 @@
 //!
 //! Plain `flush` never calls fsync: acknowledged entries were lost in eight power cuts of eight. So each group is one
 //! batch on one tree, then `flush`, then `fdatasync` of our own descriptor of sled's file. Values stay below 4 KiB, else
-//! sled writes blob files that nobody syncs. A leftover `snap.*.generating` makes sled refuse to open: it is removed first.
+//! sled writes blob files that nobody syncs. sled's file never shrinks, so the log moves into a new one now and then.
 
-use std::fs::{self, File};
+mod entries;
+mod files;
+mod moving;
+
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use sled::{Batch, Db, Tree};
+use sled::{Batch, Tree};
 
+use self::entries::EntryScan;
+use self::files::Files;
+use self::moving::Moving;
 use super::backend::{LogBackend, LogReads, Op, Recovered};
-use crate::folder::sync_dir;
-use crate::metric;
 use crate::types::{LogId, Vote};
 
-/// A leaf holds up to 16 values, some more while it splits or merges, and is moved out of the log into a file that nobody
-/// syncs once it has 128 KiB (seen in a test with values of 16 KiB).
-const CHUNK: usize = 4 * 1024 - 64;
 const KEY_VOTE: &[u8] = b"v";
 const KEY_COMMITTED: &[u8] = b"c";
 const KEY_PURGED: &[u8] = b"p";
-/// Entries: this byte, the index and the chunk's number, both big-endian.
-const ENTRY: u8 = b'e';
-/// Length and CRC32 of the whole entry, before the first chunk's bytes.
-const HEADER: usize = 8;
+/// Keys of purged entries removed per turn: a purge of 10,000 entries blocked the writer for 82 to 138 ms.
+const PURGE_SLICE: usize = 512;
+
+/// How much disk the log may take: `factor` times what it held when it last moved, and `floor` bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    pub floor: u64,
+    pub factor: u64,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Space { floor: 64 << 20, factor: 4 }
+    }
+}
 
 pub struct SledWriter {
-    db: Db,
-    tree: Tree,
-    file: File,
+    dir: PathBuf,
+    files: Files,
+    readers: Arc<ArcSwap<Tree>>,
     purged: Option<u64>,
+    space: Space,
+    /// Bytes above which the log moves into a new store.
+    move_above: u64,
+    moving: Option<Moving>,
+    /// Bytes of entries written since the last turn of tidying.
+    written: usize,
 }
 
 pub struct SledReader {
-    tree: Tree,
+    tree: Arc<ArcSwap<Tree>>,
 }
 
 /// Opens or makes the store and checks what it holds.
-pub fn open(dir: &Path) -> io::Result<(SledWriter, SledReader, Recovered)> {
-    let fresh = !dir.exists();
-    fs::create_dir_all(dir)?;
-    remove_generating(dir)?;
-    let db = sled::Config::new()
-        .path(dir)
-        .flush_every_ms(None)
-        .cache_capacity(64 << 20)
-        .open()
-        .map_err(|error| io::Error::other(format!("sled store {}: {error}", dir.display())))?;
-    let tree = db.open_tree(b"raft").map_err(to_io)?;
-    db.flush().map_err(to_io)?;
-    let file = File::open(dir.join("db"))?;
-    file.sync_all()?;
-    sync_dir(dir)?;
-    if fresh {
-        sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
-    }
-    let recovered = recover(&tree)?;
-    report_blobs(dir)?;
-    let reader = SledReader { tree: tree.clone() };
-    let purged = recovered.purged.map(|id| id.index);
-    Ok((SledWriter { db, tree, file, purged }, reader, recovered))
+pub fn open(dir: &Path, space: Space) -> io::Result<(SledWriter, SledReader, Recovered)> {
+    let files = files::open_current(dir)?;
+    let (recovered, live) = recover(&files.tree)?;
+    let readers = Arc::new(ArcSwap::from_pointee(files.tree.clone()));
+    let reader = SledReader { tree: Arc::clone(&readers) };
+    let mut writer = SledWriter {
+        dir: dir.to_owned(),
+        files,
+        readers,
+        purged: recovered.purged.map(|id| id.index),
+        space,
+        move_above: 0,
+        moving: None,
+        written: 0,
+    };
+    writer.allow_for(live);
+    Ok((writer, reader, recovered))
 }
 
-/// A crash while opening leaves such files, and the next open then reports damage; without them all data is right.
-fn remove_generating(dir: &Path) -> io::Result<()> {
-    for found in fs::read_dir(dir)? {
-        let path = found?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            tracing::warn!(file = %path.display(), "removing unfinished snapshot of the log engine");
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Values are chunked so that sled never writes a blob. One that is there is a bug of ours; its entries pass their checksums.
-fn report_blobs(dir: &Path) -> io::Result<()> {
-    match fs::read_dir(dir.join("blobs")) {
-        Ok(found) => {
-            let blobs = found.count();
-            if blobs > 0 {
-                tracing::error!(event = "log_blobs", blobs, "the log engine wrote files that it does not sync");
-            }
-            metrics::gauge!("flotilla_raft_log_blobs").set(blobs as f64);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn recover(tree: &Tree) -> io::Result<Recovered> {
+/// What the tree holds, and the bytes of its entries.
+fn recover(tree: &Tree) -> io::Result<(Recovered, u64)> {
     let vote = read_key::<Vote>(tree, KEY_VOTE)?;
     let committed = read_key::<LogId>(tree, KEY_COMMITTED)?;
     let purged = read_key::<LogId>(tree, KEY_PURGED)?;
     let first = purged.map_or(0, |id| id.index + 1);
     let mut present: Option<(u64, u64)> = None;
+    let mut bytes = 0;
     for found in EntryScan::new(tree, first..=u64::MAX) {
-        let (index, _) = found?;
+        let (index, entry) = found?;
+        bytes += entry.len() as u64;
         match &mut present {
             Some((_, last)) if *last + 1 == index => *last = index,
             Some((_, last)) => return Err(damaged(format!("entries {} to {} are missing", *last + 1, index - 1))),
@@ -111,7 +99,7 @@ fn recover(tree: &Tree) -> io::Result<Recovered> {
             None => present = Some((index, index)),
         }
     }
-    Ok(Recovered { vote, committed, purged, present })
+    Ok((Recovered { vote, committed, purged, present }, bytes))
 }
 
 fn damaged(what: String) -> io::Error {
@@ -141,51 +129,22 @@ fn value_of<T: serde::Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
-fn entry_key(index: u64, chunk: u16) -> [u8; 11] {
-    let mut key = [ENTRY; 11];
-    key[1..9].copy_from_slice(&index.to_be_bytes());
-    key[9..].copy_from_slice(&chunk.to_be_bytes());
-    key
-}
-
-fn index_of(key: &[u8]) -> u64 {
-    key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
-}
-
 impl SledWriter {
-    fn put_entry(batch: &mut Batch, index: u64, entry: &[u8]) -> io::Result<()> {
-        let mut first = Vec::with_capacity(HEADER + entry.len().min(CHUNK));
-        first.extend_from_slice(&(entry.len() as u32).to_le_bytes());
-        first.extend_from_slice(&crc32fast::hash(entry).to_le_bytes());
-        let (head, rest) = entry.split_at(entry.len().min(CHUNK - HEADER));
-        first.extend_from_slice(head);
-        batch.insert(&entry_key(index, 0), first);
-        for (number, chunk) in rest.chunks(CHUNK).enumerate() {
-            let number = u16::try_from(number + 1).map_err(|_| io::Error::other("an entry is larger than 1 GiB"))?;
-            batch.insert(&entry_key(index, number), chunk);
-        }
-        Ok(())
-    }
-
-    fn remove_range(&self, batch: &mut Batch, from: u64, to: u64, limit: usize) -> io::Result<usize> {
-        let mut removed = 0;
-        for key in self.tree.range(entry_key(from, 0)..=entry_key(to, u16::MAX)).keys().take(limit) {
-            batch.remove(key.map_err(to_io)?);
-            removed += 1;
-        }
-        Ok(removed)
-    }
-
     fn add(&mut self, batch: &mut Batch, op: &Op) -> io::Result<()> {
         match op {
-            Op::Append(entries) => {
-                entries.iter().try_for_each(|(index, entry)| Self::put_entry(batch, *index, entry))?;
+            Op::Append(appended) => {
+                self.written += appended.iter().map(|(_, entry)| entry.len()).sum::<usize>();
+                appended.iter().try_for_each(|(index, entry)| entries::put(batch, *index, entry))?;
             }
             Op::Vote(vote) => batch.insert(KEY_VOTE, value_of(vote)),
             Op::Committed(Some(id)) => batch.insert(KEY_COMMITTED, value_of(id)),
             Op::Committed(None) => batch.remove(KEY_COMMITTED),
             Op::TruncateAfter(index) => {
-                self.remove_range(batch, index.map_or(0, |index| index + 1), u64::MAX, usize::MAX)?;
+                let from = index.map_or(0, |index| index + 1);
+                entries::remove(&self.files.tree, batch, from, u64::MAX, usize::MAX)?;
+                if let Some(moving) = &mut self.moving {
+                    moving.truncated(from);
+                }
             }
             Op::Purged(id) => {
                 batch.insert(KEY_PURGED, value_of(id));
@@ -193,6 +152,68 @@ impl SledWriter {
             }
         }
         Ok(())
+    }
+
+    /// Removes a slice of what is purged. Whether there may be more.
+    fn purge_slice(&mut self) -> io::Result<bool> {
+        let Some(purged) = self.purged else { return Ok(false) };
+        let mut batch = Batch::default();
+        let removed = entries::remove(&self.files.tree, &mut batch, 0, purged, PURGE_SLICE)?;
+        self.files.tree.apply_batch(batch).map_err(to_io)?;
+        Ok(removed == PURGE_SLICE)
+    }
+
+    fn allow_for(&mut self, live: u64) {
+        self.move_above = live * self.space.factor + self.space.floor;
+    }
+
+    /// Begins a move if the store has grown too large. One that cannot begin, for want of room, is tried again once it has grown further.
+    fn move_if_large(&mut self) -> io::Result<bool> {
+        let size = self.files.size()?;
+        metrics::gauge!("flotilla_raft_log_bytes").set(size as f64);
+        if size <= self.move_above {
+            return Ok(false);
+        }
+        tracing::info!(event = "log_move_begins", size, "the log moves into a new store file");
+        match Moving::begin(&self.dir, self.files.number() + 1) {
+            Ok(moving) => self.moving = Some(moving),
+            Err(error) => self.give_up_moving(size, &error),
+        }
+        Ok(self.moving.is_some())
+    }
+
+    fn give_up_moving(&mut self, size: u64, error: &io::Error) {
+        tracing::warn!(event = "log_move_failed", %error, "the log stays in its file, which is larger than it needs to be");
+        self.moving = None;
+        self.move_above = size + self.space.floor;
+        if let Err(error) = files::remove_others(&self.dir, self.files.number()) {
+            tracing::warn!(%error, "a store file that nobody needs could not be removed");
+        }
+    }
+
+    /// Copies a slice; whether there is more to do. A failure costs the new store, never the old one.
+    fn move_slice(&mut self, mut moving: Moving) -> io::Result<bool> {
+        let from = self.purged.map_or(0, |purged| purged + 1);
+        match moving.slice(&self.files.tree, from, std::mem::take(&mut self.written)) {
+            Ok(false) => self.moving = Some(moving),
+            Ok(true) => match moving.finish(&self.files.tree) {
+                Ok((files, live)) => self.moved(files, live),
+                Err(error) => self.give_up_moving(self.files.size()?, &error),
+            },
+            Err(error) => self.give_up_moving(self.files.size()?, &error),
+        }
+        Ok(true)
+    }
+
+    fn moved(&mut self, files: Files, live: u64) {
+        self.readers.store(Arc::new(files.tree.clone()));
+        self.files = files;
+        self.allow_for(live);
+        tracing::info!(event = "log_moved", live);
+        metrics::counter!("flotilla_raft_log_moves_total").increment(1);
+        if let Err(error) = files::remove_others(&self.dir, self.files.number()) {
+            tracing::warn!(%error, "the log's former store file could not be removed");
+        }
     }
 }
 
@@ -202,36 +223,35 @@ impl LogBackend for SledWriter {
         let mut batch = Batch::default();
         for op in ops {
             if matches!(op, Op::TruncateAfter(_)) {
-                self.tree.apply_batch(std::mem::take(&mut batch)).map_err(to_io)?;
+                self.files.tree.apply_batch(std::mem::take(&mut batch)).map_err(to_io)?;
             }
             self.add(&mut batch, op)?;
             if matches!(op, Op::TruncateAfter(_)) {
-                self.tree.apply_batch(std::mem::take(&mut batch)).map_err(to_io)?;
+                self.files.tree.apply_batch(std::mem::take(&mut batch)).map_err(to_io)?;
             }
         }
-        self.tree.apply_batch(batch).map_err(to_io)
+        self.files.tree.apply_batch(batch).map_err(to_io)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.db.flush().map_err(to_io)?;
-        self.file.sync_data()?;
-        metric::fsync();
-        Ok(())
+        self.files.sync()
     }
 
-    fn purge_slice(&mut self, limit: usize) -> io::Result<bool> {
-        let Some(purged) = self.purged else { return Ok(false) };
-        let mut batch = Batch::default();
-        let removed = self.remove_range(&mut batch, 0, purged, limit)?;
-        self.tree.apply_batch(batch).map_err(to_io)?;
-        Ok(removed == limit)
+    fn tidy(&mut self) -> io::Result<bool> {
+        if self.purge_slice()? {
+            return Ok(true);
+        }
+        match self.moving.take() {
+            Some(moving) => self.move_slice(moving),
+            None => self.move_if_large(),
+        }
     }
 }
 
 impl LogReads for SledReader {
     fn entries(&self, range: RangeInclusive<u64>, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
         let (mut taken, mut bytes, mut next) = (Vec::new(), 0, None);
-        for found in EntryScan::new(&self.tree, range) {
+        for found in EntryScan::new(&self.tree.load_full(), range) {
             let (index, entry) = found?;
             if next.is_some_and(|next| index != next) || (bytes > 0 && bytes + entry.len() > max_bytes) {
                 break;
@@ -241,50 +261,5 @@ impl LogReads for SledReader {
             taken.push((index, entry));
         }
         Ok(taken)
-    }
-}
-
-/// Puts entries together from their chunks and checks length and CRC.
-struct EntryScan {
-    keys: std::iter::Peekable<sled::Iter>,
-}
-
-impl EntryScan {
-    fn new(tree: &Tree, range: RangeInclusive<u64>) -> Self {
-        let keys = tree.range(entry_key(*range.start(), 0)..=entry_key(*range.end(), u16::MAX));
-        EntryScan { keys: keys.peekable() }
-    }
-
-    fn next_entry(&mut self) -> io::Result<Option<(u64, Bytes)>> {
-        let Some(first) = self.keys.next() else { return Ok(None) };
-        let (key, value) = first.map_err(to_io)?;
-        let index = index_of(&key);
-        let bad = |why: &str| damaged(format!("entry {index} {why}"));
-        let (header, head) = value.split_first_chunk::<HEADER>().ok_or_else(|| bad("is too short"))?;
-        if key.as_ref() != entry_key(index, 0) {
-            return Err(bad("has no beginning"));
-        }
-        let mut entry = head.to_vec();
-        while let Some(Ok((key, chunk))) = self.keys.peek() {
-            if index_of(key) != index {
-                break;
-            }
-            entry.extend_from_slice(chunk);
-            self.keys.next();
-        }
-        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
-        let sum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-        if entry.len() as u64 != u64::from(length) || crc32fast::hash(&entry) != sum {
-            return Err(bad("does not match its checksum"));
-        }
-        Ok(Some((index, entry.into())))
-    }
-}
-
-impl Iterator for EntryScan {
-    type Item = io::Result<(u64, Bytes)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_entry().transpose()
     }
 }

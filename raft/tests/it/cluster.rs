@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::links::Links;
 use async_trait::async_trait;
 use flotilla_cluster::{Agent, Changed, Cluster, ProbeAnswer};
 use flotilla_model::command::PutToken;
@@ -20,11 +21,20 @@ pub struct Testbed {
     pub peers: BTreeMap<NodeId, PeerAddress>,
     listeners: Mutex<BTreeMap<NodeId, TcpListener>>,
     tune: fn(&mut Config),
+    links: Option<Arc<Links>>,
 }
 
 impl Testbed {
     pub fn new(nodes: u64) -> Self {
         Self::tuned(nodes, |_| {})
+    }
+
+    /// With a network that can be cut.
+    pub async fn linked(nodes: u64, tune: fn(&mut Config)) -> (Self, Arc<Links>) {
+        let mut bed = Self::tuned(nodes, tune);
+        let links = Links::start(&bed.peers).await;
+        bed.links = Some(Arc::clone(&links));
+        (bed, links)
     }
 
     pub fn tuned(nodes: u64, tune: fn(&mut Config)) -> Self {
@@ -38,7 +48,7 @@ impl Testbed {
         }
         let ca = pki::make_ca("test").expect("a CA");
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Testbed { dir, ca, peers, listeners: Mutex::new(listeners), tune }
+        Testbed { dir, ca, peers, listeners: Mutex::new(listeners), tune, links: None }
     }
 
     pub fn config(&self, node: u64) -> Config {
@@ -50,6 +60,9 @@ impl Testbed {
         config.ca_pem = self.ca.certificate_pem.clone();
         config.certificate_pem = identity.certificate_pem;
         config.key_pem = identity.key_pem;
+        if let Some(links) = &self.links {
+            config.route = links.route(NodeId(node));
+        }
         (self.tune)(&mut config);
         config
     }

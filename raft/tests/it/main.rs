@@ -2,11 +2,17 @@
 
 mod cluster;
 mod consensus;
+mod disk_full;
 mod failover;
 mod folder;
 mod generated;
+mod kills;
 mod leases;
+mod links;
+mod outcomes;
+mod power;
 mod settings;
 mod snapshots;
 mod store;
 mod suite;
+mod writer;

@@ -74,7 +74,7 @@ async fn an_unfinished_snapshot_of_the_engine_does_not_keep_the_store_from_openi
     let dir = tempfile::tempdir().expect("a temporary folder");
     drop(filled(&dir.path().join("log")).await);
     drop(open(&dir.path().join("log")).await.expect("the store opens"));
-    std::fs::write(dir.path().join("log/snap.00000000000000FF.generating"), b"").expect("the file");
+    std::fs::write(dir.path().join("log/sled.1/snap.00000000000000FF.generating"), b"").expect("the file");
     let mut store = open(&dir.path().join("log")).await.expect("the store opens all the same");
     check_filled(&mut store).await;
 }
@@ -98,7 +98,7 @@ async fn tamper(dir: &Path, change: impl Fn(&sled::Tree)) {
     drop(filled(dir).await);
     drop(open(dir).await.expect("closed and opened again"));
     for _ in 0..200 {
-        if let Ok(db) = sled::open(dir) {
+        if let Ok(db) = sled::open(dir.join("sled.1")) {
             change(&db.open_tree(b"raft").expect("the tree"));
             db.flush().expect("flushed");
             return;
@@ -145,6 +145,6 @@ async fn no_value_is_large_enough_for_the_engine_to_write_it_aside() {
     store.blocking_append((1..=8).map(|index| entry(index, 2_000_000))).await.expect("the entries");
     drop(store);
     drop(open(&dir.path().join("log")).await.expect("it opens"));
-    let blobs = std::fs::read_dir(dir.path().join("log/blobs")).map_or(0, Iterator::count);
+    let blobs = std::fs::read_dir(dir.path().join("log/sled.1/blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0);
 }

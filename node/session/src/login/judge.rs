@@ -55,7 +55,7 @@ impl Login<'_> {
         if flotilla_model::planted::is("refusal-without-barrier") {
             return Judged::Wrong(why);
         }
-        if let Err(error) = self.core.cluster.barrier(self.election_wait()).await {
+        if let Err(error) = self.core.cluster.refusal_barrier(self.election_wait()).await {
             return Judged::Unavailable(error.to_string());
         }
         if self.record().as_deref().map(identity) == seen { Judged::Wrong(why) } else { self.judge_local().await.1 }

@@ -1,0 +1,76 @@
+//! The network between the nodes of a test: a small proxy per direction, which can be cut and healed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use flotilla_model::NodeId;
+use flotilla_raft::{PeerAddress, Route};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// From one node to another.
+type Link = (NodeId, NodeId);
+
+pub struct Links {
+    proxies: BTreeMap<Link, SocketAddr>,
+    cut: watch::Sender<BTreeSet<Link>>,
+}
+
+impl Links {
+    pub async fn start(peers: &BTreeMap<NodeId, PeerAddress>) -> Arc<Self> {
+        let cut = watch::Sender::new(BTreeSet::new());
+        let mut proxies = BTreeMap::new();
+        for from in peers.keys() {
+            for (to, peer) in peers.iter().filter(|(to, _)| *to != from) {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+                proxies.insert((*from, *to), listener.local_addr().expect("its address"));
+                tokio::spawn(serve(listener, peer.peer.clone(), (*from, *to), cut.subscribe()));
+            }
+        }
+        Arc::new(Links { proxies, cut })
+    }
+
+    /// The way that a node's own connections take.
+    pub fn route(self: &Arc<Self>, from: NodeId) -> Route {
+        let links = Arc::clone(self);
+        Arc::new(move |to, address| {
+            links.proxies.get(&(from, to)).map_or_else(|| address.to_owned(), ToString::to_string)
+        })
+    }
+
+    /// Cuts a node off from all others, in both directions. Open connections break.
+    pub fn isolate(&self, node: NodeId) {
+        self.cut_all(|link| link.0 == node || link.1 == node);
+    }
+
+    /// Cuts one direction of connecting: what runs over connections that `from` made.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.cut_all(|link| *link == (from, to));
+    }
+
+    fn cut_all(&self, which: impl Fn(&Link) -> bool) {
+        self.cut.send_modify(|cut| cut.extend(self.proxies.keys().filter(|link| which(link))));
+    }
+
+    pub fn heal(&self) {
+        self.cut.send_replace(BTreeSet::new());
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, link: Link, cut: watch::Receiver<BTreeSet<Link>>) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        let (target, mut cut) = (target.clone(), cut.clone());
+        tokio::spawn(async move {
+            if cut.borrow().contains(&link) {
+                return;
+            }
+            let Ok(mut far) = TcpStream::connect(target).await else { return };
+            let (_, _) = (near.set_nodelay(true), far.set_nodelay(true));
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                _ = cut.wait_for(|cut| cut.contains(&link)) => {}
+            }
+        });
+    }
+}

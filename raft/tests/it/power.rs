@@ -1,0 +1,96 @@
+//! Power cuts: what was not synced is gone, or torn, or there. The calls of a real process on the real store are recorded by
+//! strace; then the store is opened on the disks that a power cut at each telling moment may have left.
+
+mod recording;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use self::recording::{CALLS, Fate, Recording};
+use crate::writer::{ARGUMENTS, Dice, Promises, command};
+
+/// Disks looked at per test.
+const DISKS: usize = 160;
+
+/// `None`, with the reason said, where processes cannot be traced.
+fn strace() -> Option<()> {
+    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    if !works {
+        println!("skipped: strace is not installed or may not trace here (make test-needs)");
+    }
+    works.then_some(())
+}
+
+/// Three processes after each other on one folder, each killed by itself.
+fn record(dir: &Path) -> Recording {
+    let log = dir.join("log");
+    let mut recording = Recording::of(&log);
+    let program = std::env::current_exe().expect("this program");
+    for (seed, turns) in [(11, 60), (12, 80), (13, 40)] {
+        let trace = dir.join("trace");
+        let mut traced = command("strace", &log, seed, turns);
+        traced.args(["-f", "-y", "-xx", "-s", "4000000", "-e", "signal=none", "-e"]).arg(format!("trace={CALLS}"));
+        traced.arg("-o").arg(&trace).arg(&program).args(ARGUMENTS);
+        let status = traced.stdout(Stdio::piped()).stderr(Stdio::null()).output().expect("strace").status;
+        assert!(!status.success(), "the writer ends by a kill");
+        recording.add(&std::fs::read_to_string(&trace).expect("the trace"));
+    }
+    recording
+}
+
+/// Why the store that a power cut leaves does not hold what was promised.
+async fn check(recording: &Recording, line: usize, fate: Fate, ignoring_fdatasync: bool) -> Result<(), String> {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let log = place.path().join("log");
+    std::fs::create_dir(&log).expect("the folder");
+    let root = recording.root().to_owned();
+    for (path, content) in recording.disk(line, fate, ignoring_fdatasync) {
+        let path = log.join(path.strip_prefix(&root).expect("a path within the folder").trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("the folder");
+        std::fs::write(path, content).expect("the file");
+    }
+    let mut promises = Promises::default();
+    recording.said(line).for_each(|said| promises.hear(said));
+    promises.check(&log).await.map_err(|why| format!("power cut at line {line}, {fate:?}: {why}"))
+}
+
+/// Moments spread over the whole recording.
+fn moments(recording: &Recording) -> Vec<usize> {
+    let all = recording.moments();
+    assert!(all.len() > 200, "only {} moments were recorded", all.len());
+    let step = (all.len() / DISKS).max(1);
+    all.into_iter().step_by(step).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_at_any_moment_leaves_all_that_was_acknowledged() {
+    let Some(()) = strace() else { return };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let recording = record(dir.path());
+    let mut dice = Dice::new(7);
+    let (mut failures, mut looked) = (Vec::new(), 0);
+    for (number, line) in moments(&recording).into_iter().enumerate() {
+        let fate = if number % 3 == 0 { Fate::Lost } else { Fate::Chance(dice.below(1 << 30)) };
+        looked += 1;
+        failures.extend(check(&recording, line, fate, false).await.err());
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {looked} disks, for instance: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_our_own_fdatasync_a_power_cut_loses_acknowledged_entries() {
+    let Some(()) = strace() else { return };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let recording = record(dir.path());
+    for line in moments(&recording).into_iter().rev() {
+        if let Err(why) = check(&recording, line, Fate::Lost, true).await {
+            return println!("as expected: {why}");
+        }
+    }
+    panic!("nothing was lost: either the store syncs twice, or this test cannot see a loss");
+}
