@@ -14,6 +14,7 @@ mod metric;
 mod net;
 mod node;
 pub mod pki;
+mod priority;
 mod propose;
 mod read;
 mod restore;

@@ -22,6 +22,8 @@ use crate::types::{LogId, Membership, RaftEntry, Replies, Snapshot, SnapshotMeta
 /// A batch is published after this many entries or this much time, whichever comes first.
 const BATCH_ENTRIES: usize = 256;
 const BATCH_TIME: Duration = Duration::from_millis(10);
+/// What no batch should take: 10 ms and one more entry of at most 20 ms.
+const SLOW: Duration = Duration::from_millis(30);
 
 pub struct Machine {
     state: State,
@@ -98,13 +100,17 @@ impl Machine {
         self.shared.term_base.send_replace(Some(base));
     }
 
-    fn publish(&mut self, batch: &mut Batch) {
+    fn publish(&mut self, batch: &mut Batch, began: Instant) {
         let Some(last) = self.last_applied else { return };
         let entries = batch.answers.len() as u64;
         let changed = Changed::Rows(std::mem::take(&mut batch.effects));
         self.shared.publish(self.state.clone(), last.index, &changed);
         self.shared.grew(entries, std::mem::take(&mut batch.bytes));
-        metric::applied(last.index);
+        metric::applied(last.index, began.elapsed());
+        if began.elapsed() > SLOW {
+            let ms = began.elapsed().as_millis() as u64;
+            tracing::warn!(event = "slow_apply", ms, entries, index = last.index, "applying a batch took long");
+        }
         for (responder, replies) in batch.answers.drain(..) {
             if let Some(responder) = responder {
                 responder.send(replies);
@@ -132,12 +138,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let replies = self.apply_one(entry, &mut batch)?;
             batch.answers.push((responder, replies));
             if batch.answers.len() >= BATCH_ENTRIES || began.elapsed() >= BATCH_TIME {
-                self.publish(&mut batch);
+                self.publish(&mut batch, began);
                 began = Instant::now();
             }
         }
         if !batch.answers.is_empty() {
-            self.publish(&mut batch);
+            self.publish(&mut batch, began);
         }
         Ok(())
     }

@@ -20,13 +20,19 @@ pub fn proposed(commands: &[Envelope]) {
     }
 }
 
+/// How long a renewal took from its first send until it was applied at its node.
+pub fn renewed(took: std::time::Duration) {
+    histogram!("flotilla_raft_renewal_seconds").record(took.as_secs_f64());
+}
+
 pub fn leadership(term: u64, leader: Option<u64>) {
     gauge!("flotilla_raft_term").set(term as f64);
     gauge!("flotilla_raft_leader").set(leader.unwrap_or(0) as f64);
 }
 
-pub fn applied(index: u64) {
+pub fn applied(index: u64, took: std::time::Duration) {
     gauge!("flotilla_raft_applied").set(index as f64);
+    histogram!("flotilla_raft_apply_seconds").record(took.as_secs_f64());
 }
 
 fn kind(command: &flotilla_model::Command) -> &'static str {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_model::NodeId;
 use openraft::async_runtime::WatchReceiver;
@@ -25,7 +25,7 @@ use crate::read::Reads;
 use crate::shared::{Leadership, Shared};
 use crate::store::LogStore;
 use crate::types::Raft;
-use crate::{bootstrap, engine, metric};
+use crate::{bootstrap, engine, metric, priority};
 
 /// Renewals that may wait for the leader's duty: one per node and interval.
 const RENEWALS: usize = 1_024;
@@ -135,6 +135,7 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
         .worker_threads(threads)
         .max_blocking_threads(8)
         .thread_name(name)
+        .on_thread_start(priority::raise)
         .enable_all()
         .build()
         .map_err(StartError::Threads)
@@ -216,6 +217,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
 fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
     tokio::spawn(async move {
         let mut changes = raft.server_metrics();
+        let mut lost = None;
         loop {
             let (term, leader) = {
                 let now = changes.borrow_watched();
@@ -229,8 +231,7 @@ fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
             });
             if changed {
                 metric::leadership(term, leader);
-                let event = if leader.is_some() { "leader_known" } else { "quorum_lost" };
-                tracing::info!(event, term, leader);
+                log_leadership(term, leader, &mut lost);
             }
             note_caught_up(&raft, &shared);
             if changes.changed().await.is_err() {
@@ -238,6 +239,20 @@ fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
             }
         }
     });
+}
+
+/// `lost` is since when no leader is known.
+fn log_leadership(term: u64, leader: Option<u64>, lost: &mut Option<Instant>) {
+    match leader {
+        Some(leader) => {
+            let without_ms = lost.take().map_or(0, |since| since.elapsed().as_millis() as u64);
+            tracing::info!(event = "leader_known", term, leader, without_ms);
+        }
+        None => {
+            lost.get_or_insert_with(Instant::now);
+            tracing::info!(event = "quorum_lost", term);
+        }
+    }
 }
 
 /// The engine has ended. A failed store stops it for good: nobody leads here any more, and the node says why.

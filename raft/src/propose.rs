@@ -2,6 +2,7 @@
 
 mod forward;
 mod leader;
+mod split;
 mod submit;
 
 use flotilla_model::{Envelope, LogIndex, Reply};
@@ -13,8 +14,8 @@ pub use submit::Proposer;
 
 /// Commands per group: of a node on its way to the leader, and of an entry.
 pub const GROUP_COMMANDS: usize = 256;
-/// Bytes per group, about.
-pub const GROUP_BYTES: usize = 512 << 10;
+/// Bytes per group: of what lies in a queue and of an entry. A command that is larger by itself is refused.
+pub const GROUP_BYTES: usize = 1 << 20;
 
 /// What became of one attempt to get a command into the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,7 +43,9 @@ impl State {
             let before = scope.meter.rows();
             scope.actor.clone_from(&envelope.actor);
             replies.push(command(&mut scope, envelope));
-            most_rows = most_rows.max(scope.meter.rows() - before);
+            let rows = scope.meter.rows() - before;
+            debug_assert!(rows <= envelope.rows_at_most(), "{rows} rows touched by {envelope:?}");
+            most_rows = most_rows.max(rows);
         }
         sweep::sweep(&mut scope);
         scope.finish(replies, most_rows)

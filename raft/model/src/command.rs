@@ -1,12 +1,14 @@
 //! Commands: what the log holds. One struct per verb, applied by one file per verb.
 
 mod account;
+mod cost;
 mod node;
 mod session;
 mod settings;
 mod user;
 
 pub use account::*;
+pub use cost::{COMMAND_ROWS, ENTRY_ROWS};
 pub use node::*;
 use serde::{Deserialize, Serialize};
 pub use session::*;

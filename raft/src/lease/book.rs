@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flotilla_cluster::lease::RHO_PERCENT;
 use flotilla_cluster::{Clock, Clocks, Lease};
@@ -11,8 +12,12 @@ use flotilla_model::command::Renew;
 use flotilla_model::{Command, Done, Entry, Epoch, NodeId, Reply, State};
 use tokio::sync::watch;
 
+use crate::metric;
+
 /// Renewals that may be under way; older send times are forgotten (their renewals then extend nothing).
 const SENDS: usize = 64;
+/// A renewal that takes longer is worth a line in the log.
+const SLOW_WAY: Duration = Duration::from_secs(1);
 
 /// When this replica applied a node's last renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +240,7 @@ impl LeaseBook {
                     lease.send_replace(Some(new));
                 }
                 Pending::Renewed { number, sent } => {
+                    note_way(number, self.clock.now().larger_since(sent));
                     if let Some(lease) = &self.lease {
                         lease.extend(sent);
                     }
@@ -246,10 +252,22 @@ impl LeaseBook {
     }
 }
 
+/// From a renewal's first send until it counts: what a lease is made of, and what shows a stall before it costs one.
+fn note_way(number: u64, ns: u64) {
+    let way = Duration::from_nanos(ns);
+    metric::renewed(way);
+    if way > SLOW_WAY {
+        let ms = way.as_millis() as u64;
+        tracing::warn!(event = "slow_renewal", ms, number, "a lease renewal took long until it was applied here");
+    }
+}
+
 /// Whether the holder's count over an interval that contains the leader's is shorter by more than 2 rho.
 fn clocks_stood_still(own_ns: u64, leader_ns: u64) -> bool {
     own_ns.saturating_mul(100) < leader_ns.saturating_mul(100 - 2 * RHO_PERCENT)
 }
 
+#[cfg(test)]
+mod skew;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_model::{Command, Entry, Envelope, LogTime, WallTime};
+use flotilla_model::{Entry, Envelope, LogTime, WallTime};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::{GROUP_BYTES, GROUP_COMMANDS, Outcome, size_of};
+use super::Outcome;
+use super::split::EntrySize;
 use crate::metric;
 use crate::shared::{Shared, TermBase};
 use crate::types::{Payload, Raft, Replies};
@@ -18,8 +19,6 @@ use crate::types::{Payload, Raft, Replies};
 const QUEUE: usize = 8_192;
 /// Entries proposed and not yet applied. While they are under way, commands gather: grouping without a timer.
 const IN_FLIGHT: usize = 16;
-/// Rows that an entry may touch (`DESIGN.md` 3: 20,000, so that no apply takes longer than 20 ms).
-const ENTRY_ROWS: usize = 20_000;
 /// A new leader applies its first entry within this time, or its commands are sent back.
 const BASE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -102,20 +101,13 @@ impl Grouper {
 
     /// Takes what waits, as far as it fits into one entry.
     fn gather(&mut self, first: Proposal) -> Vec<Proposal> {
-        let mut bytes = size_of(&first.envelope);
-        let mut rows = rows_bound(&first.envelope.command);
-        let mut registers = is_registration(&first);
+        let mut size = EntrySize::of(&first.envelope);
         let mut group = vec![first];
-        while group.len() < GROUP_COMMANDS {
-            let Ok(next) = self.proposals.try_recv() else { break };
-            bytes += size_of(&next.envelope);
-            rows += rows_bound(&next.envelope.command);
-            // An epoch is its entry's index, so an entry takes one registration.
-            if bytes > GROUP_BYTES || rows > ENTRY_ROWS || (registers && is_registration(&next)) {
+        while let Ok(next) = self.proposals.try_recv() {
+            if !size.takes(&next.envelope) {
                 self.kept = Some(next);
                 break;
             }
-            registers |= is_registration(&next);
             group.push(next);
         }
         group
@@ -178,22 +170,6 @@ fn answer_all(answers: Vec<oneshot::Sender<Outcome>>, outcome: &Outcome) {
 
 fn refuse(group: Vec<Proposal>, why: &str) {
     answer_all(group.into_iter().map(|one| one.answer).collect(), &Outcome::NotAppended(why.to_owned()));
-}
-
-fn is_registration(proposal: &Proposal) -> bool {
-    matches!(proposal.envelope.command, Command::RegisterNode(_))
-}
-
-/// An upper bound of the rows that a command touches: those that end sessions may touch 2,000, the others a few.
-fn rows_bound(command: &Command) -> usize {
-    match command {
-        Command::RegisterNode(_)
-        | Command::Expire(_)
-        | Command::UpdateUser(_)
-        | Command::ReplaceUser(_)
-        | Command::DeleteUser(_) => 2_000,
-        _ => 50,
-    }
 }
 
 fn wall_now() -> WallTime {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_cluster::{SubmitError, Submitted};
-use flotilla_model::{Command, CommandId, Envelope, LogIndex, NodeId};
+use flotilla_model::{Command, CommandId, Envelope, LogIndex, NodeId, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::forward::Forwarder;
-use super::{LeaderQueue, Outcome};
+use super::{GROUP_BYTES, LeaderQueue, Outcome, size_of};
 use crate::lease::Renewal;
 use crate::net::Peers;
 use crate::shared::Shared;
@@ -39,6 +39,10 @@ impl Proposer {
     ) -> Result<Submitted, SubmitError> {
         let deadline = Instant::now() + within;
         let envelope = Envelope { id, actor: actor.to_owned(), command };
+        if let Some(refusal) = too_large(&envelope) {
+            self.note_answered(id);
+            return Ok(Submitted { index: self.shared.applied_index(), reply: Err(refusal) });
+        }
         let mut unknown = None;
         loop {
             let last = match timeout_at(deadline, self.attempt(envelope.clone(), deadline)).await {
@@ -66,6 +70,7 @@ impl Proposer {
         }
     }
 
+    /// Why nobody leads, as far as this node knows.
     fn why_no_leader(&self) -> String {
         match &*self.shared.failed.borrow() {
             Some(why) => format!("consensus has stopped on this node: {why}"),
@@ -112,4 +117,12 @@ impl Proposer {
     pub fn take_renewal(&self, renewal: Renewal) -> bool {
         self.shared.leader() == Some(self.shared.node) && self.renewals.try_send(renewal).is_ok()
     }
+}
+
+/// No entry is larger than a group, so no command may be.
+fn too_large(envelope: &Envelope) -> Option<Refusal> {
+    let bytes = size_of(envelope);
+    (bytes > GROUP_BYTES).then(|| {
+        Refusal::Invalid(format!("command: it has {bytes} bytes, at most {GROUP_BYTES} fit into the log's entry"))
+    })
 }

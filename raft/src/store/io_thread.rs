@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use super::backend::{LogBackend, Op};
-use crate::metric;
+use crate::{metric, priority};
 
 /// Requests that may wait; beyond it callers are refused, and openraft bounds what it has in flight far below.
 const QUEUE: usize = 16_384;
@@ -34,6 +34,7 @@ impl IoThread {
     pub fn spawn(backend: impl LogBackend, guard: impl Send + 'static) -> io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
         std::thread::Builder::new().name("flotilla-log".to_owned()).spawn(move || {
+            priority::raise();
             run(backend, &requests);
             drop(guard);
         })?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_cluster::Cluster;
+use flotilla_cluster::{Clock, Clocks, Cluster, SystemClock};
 use flotilla_model::command::RegisterNode;
 use flotilla_model::{Command, CommandId, Epoch, NodeId, Refusal};
+use flotilla_raft::Config;
 
 use crate::cluster::{LONG, Recorder, Running, Testbed, leader};
 
@@ -95,4 +96,39 @@ async fn a_node_is_asked_about_its_sessions() {
     nodes[1].handle.set_agent(Arc::new(Recorder::default()));
     let answers = nodes[0].handle.probe(NodeId(2), vec![session]).await;
     assert_eq!(answers, Some(vec![flotilla_cluster::ProbeAnswer::Alive]));
+}
+
+/// The kernel's clocks at another rate, in parts per thousand.
+struct Skewed {
+    began: Clocks,
+    per_mille: u64,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Clocks {
+        let (now, began) = (SystemClock.now(), self.began);
+        let skewed = |now: u64, began: u64| began + (now - began) * self.per_mille / 1_000;
+        Clocks { boot: skewed(now.boot, began.boot), raw: skewed(now.raw, began.raw) }
+    }
+}
+
+/// A tenth between node 1 and the others: far more than the promises assume, and still within what the times bear.
+fn skew(config: &mut Config) {
+    let per_mille = if config.node == NodeId(1) { 950 } else { 1_045 };
+    config.clock = Arc::new(Skewed { began: SystemClock.now(), per_mille });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_off_node_with_slow_clocks_has_ended_its_lease_before_fast_ones_end_it() {
+    let (bed, links) = Testbed::linked(3, skew).await;
+    let nodes = bed.start_all().await;
+    leader(&nodes).await;
+    let lease = nodes[0].handle.wait_for_lease(LONG).await.expect("a lease");
+    links.isolate(NodeId(1));
+    assert!(!lease.is_dead(), "it knows of nothing yet");
+    until(&nodes[1], |state| state.node(NodeId(1)).is_some_and(|row| !row.alive)).await;
+    assert!(lease.is_dead(), "its slots are free now: it must have ended by itself");
+    links.heal();
+    let new = nodes[0].handle.wait_for_lease(LONG).await.expect("a new lease");
+    assert!(new.epoch() > lease.epoch());
 }

@@ -13,6 +13,7 @@ mod outcomes;
 mod power;
 mod settings;
 mod snapshots;
+mod space;
 mod store;
 mod suite;
 mod writer;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use flotilla_cluster::{Cluster, SubmitError};
-use flotilla_model::NodeId;
+use flotilla_model::command::PutToken;
+use flotilla_model::{Command, NodeId};
 
 use crate::cluster::{LONG, Running, Testbed, leader, put_token, request};
 
@@ -93,6 +94,18 @@ async fn a_leader_cut_off_for_longer_than_its_lease_refuses_definitely_and_nothi
     handle.barrier(LONG).await.expect("a read");
     assert!(!definite || handle.state().token("never").is_none(), "said to be definite, and done all the same");
     assert!(definite, "a leader that has heard of no quorum for so long appends nothing: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fits_into_no_entry_is_refused_with_its_size() {
+    let bed = Testbed::new(1);
+    let nodes = bed.start_all().await;
+    leader(&nodes).await;
+    let permissions = vec!["x".repeat(1 << 20)];
+    let token = PutToken { name: "t".into(), hash: [0; 32], permissions, expires_at: 0, replace: false };
+    let answer = nodes[0].handle.submit(request(), "test", Command::PutToken(token), LONG).await.expect("an answer");
+    let refusal = answer.reply.expect_err("it is too large").to_string();
+    assert!(refusal.contains("at most 1048576 fit"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

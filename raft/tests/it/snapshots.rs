@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use flotilla_cluster::Cluster;
+use flotilla_model::Command;
+use flotilla_model::command::PutToken;
 use flotilla_raft::Config;
 
 use crate::cluster::{LONG, Recorder, Running, Testbed, leader, put_token, request};
@@ -82,4 +84,64 @@ async fn a_damaged_snapshot_keeps_the_node_from_starting() {
     }
     let why = bed.start_error(1).await;
     assert!(why.contains("damaged"), "{why}");
+}
+
+/// Some 20 KiB, so that a snapshot takes a while.
+fn large(name: &str) -> Command {
+    let permissions = (0..100).map(|number| format!("{number:0200}")).collect();
+    Command::PutToken(PutToken { name: name.to_owned(), hash: [0; 32], permissions, expires_at: 0, replace: true })
+}
+
+/// What there is in a node's folder of snapshots.
+fn snapshots_of(bed: &Testbed, node: usize) -> Vec<String> {
+    let found = std::fs::read_dir(bed.dir.path().join(format!("node{}/snapshots", node + 1)));
+    let names = found.into_iter().flatten().filter_map(Result::ok).map(|found| found.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_while_it_receives_or_installs_a_snapshot_starts_again_and_catches_up() {
+    let bed = Testbed::tuned(3, often);
+    let mut nodes = bed.start_all().await;
+    let first = leader(&nodes).await;
+    let away = (first + 1) % 3;
+    nodes[away].handle.barrier(LONG).await.expect("it takes part");
+    let (mut count, mut receiving, mut installed) = (0, 0, 0);
+    for round in 0..12 {
+        nodes[away].kill();
+        for _ in 0..if round == 0 { 300 } else { 70 } {
+            count += 1;
+            let command = large(&format!("token-{count}"));
+            nodes[first].handle.submit(request(), "test", command, LONG).await.expect("an answer");
+        }
+        let before = snapshots_of(&bed, away);
+        nodes[away] = bed.start(away as u64 + 1).await;
+        // Killed as soon as the file arrives, as soon as it has its name, or when all is done.
+        let is_new = |name: &&String| name.ends_with(".fls") && !before.contains(name);
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        while tokio::time::Instant::now() < until && nodes[away].handle.state().tokens().count() < count {
+            let now = snapshots_of(&bed, away);
+            if round % 3 == 0 && now.iter().any(|name| name.starts_with("receiving")) {
+                receiving += 1;
+                break;
+            }
+            if round % 3 == 1 && now.iter().find(is_new).is_some() {
+                installed += 1;
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    println!("killed {receiving} times while receiving, {installed} times just after the file had its name");
+    assert!(receiving > 0 && installed > 0, "never caught on the way: {receiving} and {installed}");
+    nodes[away].kill();
+    nodes[away] = bed.start(away as u64 + 1).await;
+    nodes[away].handle.barrier(LONG).await.expect("it takes part again");
+    assert_eq!(nodes[away].handle.state().tokens().count(), count);
+    assert_eq!(*nodes[away].handle.peer_refusal().borrow(), None);
+    let (index, hash) = (nodes[away].handle.state().applied_index(), nodes[away].handle.state().hash());
+    let leader = nodes[first].handle.state();
+    assert!(leader.applied_index() != index || leader.hash() == hash, "one state");
+    let left: Vec<_> = snapshots_of(&bed, away).into_iter().filter(|name| name.starts_with("receiving")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
