@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help dev build verify fix test test-needs deploy-check bench jepsen jepsen-smoke soak clean-dev
+.PHONY: help dev build verify fix test test-needs deploy-check bench jepsen jepsen-smoke soak mutants clean-dev
 
 help:            ## this text
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/: *.*## /\t/'
@@ -24,8 +24,8 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy, strace
-	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace; do \
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy, strace, nftables
+	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
@@ -63,3 +63,8 @@ jepsen-smoke:    ## the two minutes of CI: three nodes, kill, pause, partition, 
 soak:            ## HOURS=n: run after run on five nodes, all faults, all workloads
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
 	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) -- -w $(W) -f $(F) -n 5 -s 300
+
+mutants:         ## builds with planted bugs; each must be caught by its workload
+	$(CARGO) build --locked -p flotilla-jepsen
+	$(CARGO) build --locked -p flotilla --features planted-bugs --target-dir $(TARGET)/planted
+	$(TARGET)/debug/flotilla-jepsen selftest --binary $(TARGET)/planted/debug/flotilla --out $(OUT)

@@ -14,5 +14,6 @@ pub mod probe;
 pub mod report;
 pub mod rest;
 pub mod run;
+pub mod selftest;
 pub mod soak;
 pub mod workload;

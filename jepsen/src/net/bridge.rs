@@ -27,6 +27,7 @@ pub fn enter() -> Result<Option<i32>> {
     }
     let status = std::process::Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
@@ -53,29 +54,34 @@ pub fn ip(place: Place) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, if place == 0 { 254 } else { place as u8 })
 }
 
+fn mac(place: Place) -> String {
+    format!("02:00:00:00:00:{place:02x}")
+}
+
 impl Bridge {
     /// Makes the network. Only inside `enter`.
     pub async fn build(nodes: usize) -> Result<Bridge> {
         ensure!(std::env::var_os(INSIDE).is_some(), "the bridge is made inside namespaces of our own only");
-        let mut script =
-            String::from("set -e\nmkdir -p /run/netns\nmount -t tmpfs none /run/netns\nip link set lo up\n");
-        script += "ip link add lab type bridge stp_state 0\n";
+        let mut script = String::from("set -e\nmkdir -p /run/netns\nmount -t tmpfs none /run/netns\n");
+        script += &format!("ip link add lab address {} type bridge stp_state 0\n", mac(0));
         script += &format!("ip addr add {}/24 dev lab\nip link set lab up\n", ip(0));
         for node in 1..=nodes {
-            let (space, address) = (name(node), ip(node));
+            let space = name(node);
             script += &format!(
-                "ip netns add {space}\nip link add h{node} type veth peer name eth0 netns {space}\n\
+                "ip netns add {space}\n\
+                 ip link add h{node} type veth peer name eth0 address {} netns {space}\n\
                  ip link set h{node} master lab up\nip -n {space} link set lo up\n\
-                 ip -n {space} addr add {address}/24 dev eth0\nip -n {space} link set eth0 up\n"
+                 ip -n {space} addr add {}/24 dev eth0\nip -n {space} link set eth0 up\n",
+                mac(node),
+                ip(node)
             );
         }
         // Neighbours are written down: an entry that aged during a cut would make the cut outlast its end.
-        let neighbours = "for a in lab $(seq 1 NODES); do for b in lab $(seq 1 NODES); do [ $a = $b ] && continue; \
-            mac=$([ $b = lab ] && cat /sys/class/net/lab/address || ip netns exec f$b cat /sys/class/net/eth0/address); \
-            to=10.77.0.$([ $b = lab ] && echo 254 || echo $b); \
-            if [ $a = lab ]; then ip neigh replace $to lladdr $mac nud permanent dev lab; \
-            else ip -n f$a neigh replace $to lladdr $mac nud permanent dev eth0; fi; done; done\n";
-        script += &neighbours.replace("NODES", &nodes.to_string());
+        for (from, to) in (0..=nodes).flat_map(|from| (0..=nodes).map(move |to| (from, to))).filter(|(a, b)| a != b) {
+            let (space, device) =
+                if from == 0 { (String::new(), "lab") } else { (format!("-n {}", name(from)), "eth0") };
+            script += &format!("ip {space} neigh replace {} lladdr {} nud permanent dev {device}\n", ip(to), mac(to));
+        }
         run("sh", &script).await?;
         run("nft", &rules()).await?;
         Ok(Bridge { nodes })

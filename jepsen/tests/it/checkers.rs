@@ -6,8 +6,10 @@ mod files;
 mod history;
 mod linear;
 mod quota;
+mod report;
 mod revocation;
 mod slots;
+mod switch;
 mod users;
 
 use flotilla_jepsen::check::Findings;

@@ -1,6 +1,7 @@
 //! Credentials: password hashes and SSH public keys. Knows no socket and no session.
 
 pub mod key;
+mod memory;
 pub mod password;
 pub mod secret;
 pub mod verifier;

@@ -1,8 +1,9 @@
 //! Password hashes: argon2id as PHC strings. What a stored string asks for is bounded before it is computed.
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::memory::with_blocks;
 
 /// A longer password is refused when set and never hashed when presented.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
@@ -37,9 +38,25 @@ pub fn hash_password(password: &[u8]) -> Result<String, HashError> {
         return Err(HashError::TooLong);
     }
     let salt: [u8; 16] = rand::random();
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::default());
-    let hash: PasswordHash = argon2.hash_password_with_salt(password, &salt).map_err(|_| HashError::Failed)?;
+    let params = Params::default();
+    let failed = |_| HashError::Failed;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(failed)?,
+        salt: Some(Salt::new(&salt).map_err(|_| HashError::Failed)?),
+        hash: Some(compute(params, Version::V0x13, password, &salt, Params::DEFAULT_OUTPUT_LEN)?),
+    };
     Ok(hash.to_string())
+}
+
+fn compute(params: Params, version: Version, password: &[u8], salt: &[u8], length: usize) -> Result<Output, HashError> {
+    let mut out = [0; Output::MAX_LENGTH];
+    let out = out.get_mut(..length).ok_or(HashError::Failed)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
+    with_blocks(&params, |blocks| argon2.hash_password_into_with_memory(password, salt, out, blocks))
+        .map_err(|_| HashError::Failed)?;
+    Output::new(out).map_err(|_| HashError::Failed)
 }
 
 /// Whether a stored hash can be used at all: its form and its cost. For imports and the administration.
@@ -63,5 +80,11 @@ fn parse(stored: &str) -> Result<PasswordHash, HashError> {
 /// Compares in constant time. Takes as long as the stored hash asks for.
 pub fn verify_password(stored: &str, password: &[u8]) -> Result<bool, HashError> {
     let hash = parse(stored)?;
-    Ok(Argon2::default().verify_password(password, &hash).is_ok())
+    let failed = |_| HashError::NotArgon2id;
+    let params = Params::try_from(&hash).map_err(failed)?;
+    let version = hash.version.map(Version::try_from).transpose().map_err(|_| HashError::NotArgon2id)?;
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(HashError::NotArgon2id) };
+    let computed = compute(params, version.unwrap_or_default(), password, salt, expected.len());
+    // `Output` compares in constant time.
+    Ok(computed.is_ok_and(|computed| computed == *expected))
 }

@@ -12,7 +12,7 @@ use flotilla_jepsen::net::{bridge, relay};
 use flotilla_jepsen::probe::Machine;
 use flotilla_jepsen::run::{self, Plan};
 use flotilla_jepsen::workload::Workload;
-use flotilla_jepsen::{history, report, soak};
+use flotilla_jepsen::{history, report, selftest, soak};
 
 /// Fault tests of Flotilla against real processes. Exit 0: valid, 1: violated, 2: unknown.
 #[derive(Parser)]
@@ -37,6 +37,25 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         first_seed: u64,
         /// Arguments of each run, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Show that the suite can fail: run each planted bug under several seeds and print how many were caught.
+    Selftest {
+        /// A `flotilla` built with `--features planted-bugs`.
+        #[arg(long)]
+        binary: PathBuf,
+        #[arg(long)]
+        out: PathBuf,
+        /// Only these bugs, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        bugs: Vec<String>,
+        #[arg(long, default_value_t = 5)]
+        seeds: u64,
+        /// Seconds of each run.
+        #[arg(short, long, default_value_t = 60)]
+        seconds: u64,
+        /// More arguments of each run, after `--`.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
@@ -121,6 +140,9 @@ fn outcome(command: Command) -> Result<i32> {
             ensure!((0.0..=1000.0).contains(&hours), "--hours {hours}: up to 1000");
             let time = Duration::from_secs_f64(hours * 3600.0);
             soak::run(&soak::Plan { time, arguments, first_seed, folder: out })
+        }
+        Command::Selftest { binary, out, bugs, seeds, seconds, arguments } => {
+            selftest::run(&cluster::binary(Some(&binary))?, &out, &bugs, seeds, seconds, &arguments)
         }
         Command::Run(arguments) => start(arguments),
     }

@@ -1,0 +1,135 @@
+//! The suite can fail: each planted bug is caught by its workload, within two minutes in the median of its seeds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A bug with the workload and the faults that are to find it.
+struct Planted {
+    bug: &'static str,
+    workload: &'static str,
+    faults: &'static str,
+    /// A violation of one of these rules is a catch; any other is not what was planted.
+    rules: &'static [&'static str],
+}
+
+const PLANTED: [Planted; 7] = [
+    Planted {
+        bug: "stale-read",
+        workload: "w1",
+        faults: "partition,pause",
+        rules: &["witness", "witness-time", "linearizable"],
+    },
+    Planted {
+        bug: "double-apply",
+        workload: "w1",
+        faults: "partition,pause,fast-restart",
+        rules: &["witness", "witness-time", "linearizable"],
+    },
+    Planted { bug: "lease-timer-only", workload: "w2", faults: "pause-holder", rules: &["S-safe"] },
+    Planted { bug: "slot-leak", workload: "w2", faults: "none", rules: &["S-spurious", "live"] },
+    Planted { bug: "quota-refund", workload: "w4", faults: "none", rules: &["Q-bytes", "Q-under", "Q-live"] },
+    Planted { bug: "no-revoke", workload: "w3", faults: "none", rules: &["R-late"] },
+    Planted { bug: "refusal-without-barrier", workload: "w1", faults: "partition,pause", rules: &["linearizable"] },
+];
+
+/// What became of one bug.
+#[derive(Clone, Debug, Serialize)]
+pub struct Score {
+    pub bug: String,
+    pub seeds: Vec<u64>,
+    /// Seconds to the first violation of each seed that caught it, of clients and faults, not of starting.
+    pub caught_after_s: Vec<f64>,
+    pub rules: Vec<String>,
+}
+
+impl Score {
+    /// Caught in most of its seeds.
+    pub fn is_caught(&self) -> bool {
+        self.caught_after_s.len() * 2 > self.seeds.len()
+    }
+    /// Over all seeds; a miss counts as never.
+    fn median(&self) -> f64 {
+        let mut times = self.caught_after_s.clone();
+        times.resize(self.seeds.len(), f64::INFINITY);
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+}
+
+/// Runs each bug under each seed; prints the score. 0 if every bug was caught.
+///
+/// `binary` is a `flotilla` built with the feature `planted-bugs`. Without a bug named in the environment it has none.
+pub fn run(binary: &Path, out: &Path, only: &[String], seeds: u64, seconds: u64, more: &[String]) -> Result<i32> {
+    ensure!(seeds > 0, "--seeds: at least one");
+    let unknown = only.iter().find(|name| !PLANTED.iter().any(|planted| planted.bug == name.as_str()));
+    ensure!(unknown.is_none(), "no such planted bug: {unknown:?}");
+    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let mut scores = Vec::new();
+    for planted in PLANTED.iter().filter(|planted| only.is_empty() || only.iter().any(|name| name == planted.bug)) {
+        let mut score =
+            Score { bug: planted.bug.to_owned(), seeds: (1..=seeds).collect(), caught_after_s: vec![], rules: vec![] };
+        for seed in 1..=seeds {
+            if let Some((after, rule)) =
+                one(planted, binary, &out.join(format!("{}-{seed}", planted.bug)), seed, seconds, more)?
+            {
+                score.caught_after_s.push(after);
+                score.rules.push(rule);
+            }
+        }
+        println!(
+            "{}: caught in {} of {seeds} seeds, median {:.1} s",
+            score.bug,
+            score.caught_after_s.len(),
+            score.median()
+        );
+        scores.push(score);
+    }
+    std::fs::write(out.join("mutation-score.json"), serde_json::to_string_pretty(&scores)?)?;
+    let caught = scores.iter().filter(|score| score.is_caught()).count();
+    println!("mutation score: {caught} of {}", scores.len());
+    Ok(i32::from(caught < scores.len()))
+}
+
+fn one(
+    planted: &Planted,
+    binary: &Path,
+    folder: &PathBuf,
+    seed: u64,
+    seconds: u64,
+    more: &[String],
+) -> Result<Option<(f64, String)>> {
+    let began = Instant::now();
+    let output = Command::new(std::env::current_exe()?)
+        .args(["run", "-w", planted.workload, "-f", planted.faults, "-s", &seconds.to_string()])
+        .args(["--seed", &seed.to_string(), "--binary"])
+        .arg(binary)
+        .arg("--out")
+        .arg(folder)
+        .args(more)
+        .env("FLOTILLA_PLANTED_BUG", planted.bug)
+        .output()
+        .context("starting a run")?;
+    let Ok(text) = std::fs::read_to_string(folder.join("results.json")) else {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::bail!("{} after {:?}: no results: {text}", planted.bug, began.elapsed());
+    };
+    let results: Value = serde_json::from_str(&text)?;
+    let began_ns = first_client(folder)?;
+    let violations = results["findings"].as_array().into_iter().flatten();
+    let violations = violations.flat_map(|one| one["violations"].as_array().into_iter().flatten());
+    let caught = violations.filter(|one| planted.rules.iter().any(|rule| one["rule"] == *rule));
+    let caught = caught.filter_map(|one| Some((one["at_ns"].as_u64()?, one["rule"].as_str()?.to_owned())));
+    let first = caught.min_by_key(|(at, _)| *at);
+    Ok(first.map(|(at, rule)| (at.saturating_sub(began_ns) as f64 / 1e9, rule)))
+}
+
+/// When the first client asked for something.
+fn first_client(folder: &Path) -> Result<u64> {
+    let records = crate::history::read(&folder.join("history.jsonl"))?;
+    Ok(records.iter().find(|record| record.process != 0).map_or(0, |record| record.time))
+}
