@@ -1,9 +1,7 @@
 //! `flotilla.admin.v1.Quotas`.
 
-use flotilla_model::{State, User};
 use flotilla_proto::admin::v1;
 use flotilla_proto::admin::v1::quotas_server::Quotas;
-use flotilla_proto::convert;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
@@ -16,7 +14,7 @@ impl Quotas for Admin {
         let v1::GetQuotaRequest { username, consistency } = request.into_inner();
         let (state, user, _) = self.service.quota(&caller, &username, is_stale(consistency)?).await?;
         let log_index = state.applied_index();
-        Ok(answer(log_index, v1::GetQuotaResponse { quota: Some(self.shown_quota(&state, &user)), log_index }))
+        Ok(answer(log_index, v1::GetQuotaResponse { quota: Some(self.service.shown_quota(&state, &user)), log_index }))
     }
 
     async fn scan_quota(
@@ -24,8 +22,8 @@ impl Quotas for Admin {
         request: Request<v1::ScanQuotaRequest>,
     ) -> Result<Response<v1::ScanQuotaResponse>, Status> {
         let caller = caller(&request)?;
-        let v1::ScanQuotaRequest { username, request_id: id } = request.into_inner();
-        let changed = self.service.want_scan(&caller, request_id(&id)?, &username).await?;
+        let v1::ScanQuotaRequest { username, request_id: id, force } = request.into_inner();
+        let changed = self.service.want_scan(&caller, request_id(&id)?, &username, force).await?;
         Ok(answer(changed.index, v1::ScanQuotaResponse { result: Some(result(&changed)) }))
     }
 
@@ -34,15 +32,8 @@ impl Quotas for Admin {
         request: Request<v1::ListScansRequest>,
     ) -> Result<Response<v1::ListScansResponse>, Status> {
         let (state, users) = self.service.scans(&caller(&request)?).await?;
-        let quotas = users.iter().map(|user| self.shown_quota(&state, user)).collect();
+        let quotas = users.iter().map(|user| self.service.shown_quota(&state, user)).collect();
         let log_index = state.applied_index();
         Ok(answer(log_index, v1::ListScansResponse { quotas, log_index }))
-    }
-}
-
-impl Admin {
-    fn shown_quota(&self, state: &State, user: &User) -> v1::Quota {
-        let account = state.account(user.account).map(std::sync::Arc::as_ref);
-        convert::quota(user, account, self.service.home_dir(&user.home))
     }
 }

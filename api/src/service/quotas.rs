@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use flotilla_model::command::AccountCommand;
 use flotilla_model::{Account, Command, RequestId, State, User, Username};
+use flotilla_proto::admin::v1;
+use flotilla_proto::convert;
 
 use super::users::MAX_PAGE;
 use super::{Caller, Changed, Service};
@@ -24,20 +26,32 @@ impl Service {
         Ok((state, user, account))
     }
 
-    /// Asks for a scan of the user's account. It runs when the account is idle.
-    pub async fn want_scan(&self, caller: &Caller, id: Option<RequestId>, username: &str) -> Result<Changed, ApiError> {
+    /// Asks for a scan of the user's account. It runs when the account is idle; with `force` it does not wait for processes of
+    /// stopped nodes that may still write.
+    pub async fn want_scan(
+        &self,
+        caller: &Caller,
+        id: Option<RequestId>,
+        username: &str,
+        force: bool,
+    ) -> Result<Changed, ApiError> {
         caller.may(Verb::ScanQuota)?;
         let (_, user) = self.find(username, false).await?;
-        self.change(caller, id, Command::Account(AccountCommand::WantScan { account: user.account })).await
+        self.change(caller, id, Command::Account(AccountCommand::WantScan { account: user.account, force })).await
     }
 
     /// Users whose accounts wait for a scan or are being scanned.
     pub async fn scans(&self, caller: &Caller) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
         caller.may(Verb::ListScans)?;
         let state = self.state(false).await?;
-        let wanting = state.accounts().filter(|account| account.marked || account.uncertain || account.scan.is_some());
+        let wanting = state.accounts().filter(|account| state.wants_scan(account) || account.scan.is_some());
         let users = wanting.flat_map(|account| state.users_of_account(account.id)).take(MAX_PAGE).cloned().collect();
         Ok((state, users))
+    }
+
+    /// A user's view of its account.
+    pub(crate) fn shown_quota(&self, state: &State, user: &User) -> v1::Quota {
+        convert::quota(state, user, self.home_dir(&user.home))
     }
 
     pub(super) async fn find(&self, username: &str, stale: bool) -> Result<(Arc<State>, Arc<User>), ApiError> {

@@ -135,6 +135,7 @@ impl Server {
             remote: "192.0.2.7:50000".into(),
             protocol: "SFTP".into(),
             method: "password".into(),
+            ahead: flotilla_model::Amount::ZERO,
         };
         let id = self.cluster.lease().expect("a lease").number();
         match self.cluster.local.apply_as(id, "node 1", Command::OpenSession(open)).reply {

@@ -147,6 +147,12 @@ async fn the_quota_and_its_scan_are_the_same_over_either() {
     let rest = server.get("/quotas/users/scans").await.json();
     assert_eq!(scans.quotas.len(), 1);
     assert_eq!(rest[0]["username"], scans.quotas[0].username.as_str());
+    assert_eq!(rest[0]["start_time"], scans.quotas[0].scan_wanted_at);
+    assert_eq!((scans.quotas[0].scan_wanted_at > 0, &rest[0]["state"]), (true, &"waiting".into()));
+    let forced = server.call(Method::POST, "/quotas/users/frank/scan?force=1", &[], Body::empty()).await;
+    assert_eq!(forced.status, StatusCode::ACCEPTED);
+    let wrong = server.call(Method::POST, "/quotas/users/frank/scan?force=perhaps", &[], Body::empty()).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     let request = v1::GetQuotaRequest { username: "frank".into(), consistency: 0 };
     let quota = server.quotas().get_quota(request).await.expect("read").into_inner().quota.expect("the ledger");
     assert!(quota.scan_wanted);

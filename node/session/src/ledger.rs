@@ -23,7 +23,9 @@ mod book;
 mod charge;
 mod dead;
 mod fence;
+mod first;
 mod inspect;
+mod progress;
 mod scan;
 mod settle;
 mod submit;
@@ -35,7 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flotilla_cluster::{Changed, Cluster, Lease};
-use flotilla_model::{AccountId, Effect, LogIndex, State, Username};
+use flotilla_model::{AccountId, Amount, Effect, LogIndex, SessionId, State, User, Username};
 use flotilla_vfs::Storage;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub use account::{AccountHandle, Measuring, RoomLeft};
 use book::{Book, BookKey};
 pub use charge::Charge;
+pub use progress::Progress;
 
 /// Sizes and times of the ledger; the defaults are those of `PROTOCOL.md`.
 #[derive(Clone, Debug)]
@@ -101,12 +104,15 @@ pub enum EnterRefused {
 }
 
 /// Who enters: what `OpenSession` was applied with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entering {
+    pub session: SessionId,
     pub account: AccountId,
     pub username: Username,
     /// The user's creation index.
     pub incarnation: LogIndex,
+    /// Whether the session goes on: one that is stuck has its waiting uploads count as the youngest (5.2).
+    pub progress: Arc<Progress>,
 }
 
 /// The node's ledger: one per node, cheap to clone.
@@ -127,6 +133,10 @@ pub(crate) struct Inner {
     /// Books that have something for the log, for the settler.
     due: Mutex<BTreeSet<BookKey>>,
     settle_now: Notify,
+    /// What `reconcile` has seen last: all first grants in it are in their books.
+    seen: Mutex<Arc<State>>,
+    /// Books that hold a place for a session whose first grant they took, until it enters or is closed.
+    reserved: Mutex<BTreeMap<SessionId, BookKey>>,
     /// Counts the ends of epochs applied here: a book fenced at an older count must look again (8.5).
     ends: AtomicU64,
     scans: scan::Candidates,
@@ -150,6 +160,8 @@ impl Ledger {
             touch: Notify::new(),
             due: Mutex::default(),
             settle_now: Notify::new(),
+            seen: Mutex::default(),
+            reserved: Mutex::default(),
             ends: AtomicU64::new(1),
             scans: scan::Candidates::default(),
             stop: CancellationToken::new(),
@@ -162,6 +174,7 @@ impl Ledger {
 
     /// Notes what to look at again. From `Agent::reconcile`: short, no await.
     pub fn reconcile(&self, state: &Arc<State>, changed: &Changed) {
+        self.inner.take_first_grants(state, changed);
         match changed {
             Changed::Everything => {
                 for book in self.inner.all_books() {
@@ -184,6 +197,11 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// The room that a login asks for with its open: none where no grants are needed, or where enough of it lies here.
+    pub fn wanted_at_open(&self, user: &User) -> Amount {
+        self.inner.wanted_at_open(user)
     }
 
     /// A session begins to use its account. Its `OpenSession` has been applied here, under `lease`.

@@ -24,7 +24,7 @@ use crate::connection::Connection;
 use crate::core::Core;
 use crate::file::Upload;
 use crate::files::OpenFile;
-use crate::ledger::{AccountHandle, Entering};
+use crate::ledger::{AccountHandle, Entering, Progress};
 use crate::login::Lifecycle;
 use crate::storages::StorageState;
 
@@ -51,6 +51,7 @@ pub struct Session {
     account_id: AccountId,
     /// `None` once the session has left its account.
     account: Mutex<Option<Arc<AccountHandle>>>,
+    progress: Arc<Progress>,
     storage: Arc<StorageState>,
     pub(crate) root: Arc<dyn Root>,
     guard: GuardRef,
@@ -85,7 +86,14 @@ impl Session {
         let storage = core.storages.usable(&user.home.storage).await?;
         let root = storage.storage.open_root(user.home.path(), account_id.0).await;
         let root = root.map_err(|error| format!("home folder cannot be opened: {error}"))?;
-        let entering = Entering { account: account_id, username: user.username.clone(), incarnation: user.incarnation };
+        let progress = Progress::new(core.config.jobs_per_session, Some(Arc::clone(gate)));
+        let entering = Entering {
+            session: id,
+            account: account_id,
+            username: user.username.clone(),
+            incarnation: user.incarnation,
+            progress: Arc::clone(&progress),
+        };
         let account = core.ledger.enter(entering, Arc::clone(&lease)).await.map_err(|error| error.to_string())?;
         gate.check().map_err(|reason| reason.to_string())?;
         let session = Arc::new_cyclic(|me| Session {
@@ -99,6 +107,7 @@ impl Session {
             incarnation: user.incarnation,
             account_id,
             account: Mutex::new(Some(Arc::new(account))),
+            progress,
             storage,
             root,
             guard: Arc::clone(gate) as GuardRef,

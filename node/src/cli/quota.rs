@@ -1,12 +1,14 @@
 //! `flotilla quota …`
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use flotilla_proto::admin::v1;
 use serde_json::{Value, json};
 
 use super::connect::Client;
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Data, Output};
 use super::{size, user};
 
 #[derive(Subcommand, Clone, Debug)]
@@ -25,31 +27,86 @@ pub enum QuotaCommand {
         files: Option<u64>,
     },
     /// Asks for a scan; it runs when nobody uses the folder.
-    Scan { username: String },
+    Scan {
+        username: String,
+        /// Do not wait until the processes of stopped nodes are known to be gone. What such a process still writes in place is not counted.
+        #[arg(long)]
+        force: bool,
+        /// Return when the scan is done, and show its result.
+        #[arg(long)]
+        wait: bool,
+        /// Seconds to wait at most.
+        #[arg(long, default_value_t = 600, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout: u64,
+    },
     /// Lists the users whose folder waits for a scan or is being scanned.
     Scans,
 }
 
-const COLUMNS: &[&str] = &["username", "home_dir", "used_size", "used_files", "scan_wanted", "uncertain", "scanning"];
+/// How often a waiting command looks whether the scan is done.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const COLUMNS: &[&str] = &["username", "home_dir", "used_size", "used_files", "scanning", "scan_waits_for"];
 
 pub(super) async fn run(client: &Client, command: QuotaCommand) -> Result<Output, Failure> {
     match command {
-        QuotaCommand::Show { username } => {
-            let request = v1::GetQuotaRequest { username, consistency: 0 };
-            let quota = client.quotas().get_quota(request).await?.into_inner().quota.unwrap_or_default();
-            Ok(Output::one(shown(&quota)))
-        }
+        QuotaCommand::Show { username } => Ok(Output::one(shown(&get(client, &username).await?))),
         QuotaCommand::Set { username, size, files } => set(client, username, size, files).await,
-        QuotaCommand::Scan { username } => {
-            let request = v1::ScanQuotaRequest { username: username.clone(), request_id: client.request_id.clone() };
-            let answer = client.quotas().scan_quota(request).await;
-            let answer = answer.map_err(|status| Failure::of_change(status, &client.request_id))?.into_inner();
-            Ok(Output::changed(&format!("a scan of {username} is wanted"), answer.result))
+        QuotaCommand::Scan { username, force, wait, timeout } => {
+            let wait = wait.then(|| Duration::from_secs(timeout));
+            scan(client, username, force, wait).await
         }
         QuotaCommand::Scans => {
             let answer = client.quotas().list_scans(v1::ListScansRequest {}).await?.into_inner();
             Ok(Output::many(COLUMNS, answer.quotas.iter().map(shown).collect()))
         }
+    }
+}
+
+async fn get(client: &Client, username: &str) -> Result<v1::Quota, Failure> {
+    let request = v1::GetQuotaRequest { username: username.to_owned(), consistency: 0 };
+    Ok(client.quotas().get_quota(request).await?.into_inner().quota.unwrap_or_default())
+}
+
+async fn scan(client: &Client, username: String, force: bool, wait: Option<Duration>) -> Result<Output, Failure> {
+    let request = v1::ScanQuotaRequest { username: username.clone(), request_id: client.request_id.clone(), force };
+    let answer = client.quotas().scan_quota(request).await;
+    let answer = answer.map_err(|status| Failure::of_change(status, &client.request_id))?.into_inner();
+    let asked = answer.result.as_ref().map_or(0, |result| result.log_index);
+    let mut output = Output::changed(&format!("a scan of {username} is wanted"), answer.result);
+    if force {
+        output.notes.push(
+            "forced: it does not wait for processes of stopped nodes; what one of them still writes in place is not counted"
+                .to_owned(),
+        );
+    }
+    let Some(wait) = wait else { return Ok(output) };
+    let quota = until_scanned(client, &username, asked, wait).await?;
+    output.notes.push(format!("scanned: {} bytes in {} files", quota.used_size, quota.used_files));
+    Ok(output.with(Data::One(shown(&quota))))
+}
+
+/// Looks twice a second, and says so once when what the scan waits for changes.
+async fn until_scanned(client: &Client, username: &str, asked: u64, wait: Duration) -> Result<v1::Quota, Failure> {
+    let deadline = tokio::time::Instant::now() + wait;
+    let mut said = String::new();
+    loop {
+        let quota = get(client, username).await?;
+        if quota.last_scan_index > asked {
+            return Ok(quota);
+        }
+        if !quota.scan_waits_for.is_empty() && quota.scan_waits_for != said {
+            eprintln!("waiting: {}", quota.scan_waits_for);
+            said.clone_from(&quota.scan_waits_for);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            let why = if said.is_empty() { "it is still under way".to_owned() } else { said };
+            return Err(Failure::other(format!(
+                "the scan of {username} is not done after {} s: {why}",
+                wait.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -79,5 +136,10 @@ fn shown(quota: &v1::Quota) -> Value {
         "scan_wanted": quota.scan_wanted,
         "uncertain": quota.uncertain,
         "scanning": quota.scanning,
+        "scan_wanted_at": quota.scan_wanted_at,
+        "scan_started_at": quota.scan_started_at,
+        "scan_waits_for": quota.scan_waits_for,
+        "scan_forced": quota.scan_forced,
+        "last_scan_index": quota.last_scan_index,
     })
 }

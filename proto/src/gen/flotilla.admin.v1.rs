@@ -842,7 +842,7 @@ pub struct Quota {
     pub granted_size: u64,
     #[prost(uint64, tag = "8")]
     pub granted_files: u64,
-    /// Less may be stored than is counted: a scan will run when the folder is idle.
+    /// What is counted may not be what is stored: a scan will run when the folder is idle.
     #[prost(bool, tag = "9")]
     pub scan_wanted: bool,
     /// What is stored is not known: nothing is granted before a scan.
@@ -850,6 +850,20 @@ pub struct Quota {
     pub uncertain: bool,
     #[prost(bool, tag = "11")]
     pub scanning: bool,
+    /// Milliseconds since the epoch: when the scan that is wanted was first wanted, and when the one that runs began; 0 = none.
+    #[prost(uint64, tag = "12")]
+    pub scan_wanted_at: u64,
+    #[prost(uint64, tag = "13")]
+    pub scan_started_at: u64,
+    /// What a wanted scan waits for; empty: nothing, it runs or will in a moment.
+    #[prost(string, tag = "14")]
+    pub scan_waits_for: ::prost::alloc::string::String,
+    /// The wanted scan does not wait for processes of stopped nodes.
+    #[prost(bool, tag = "15")]
+    pub scan_forced: bool,
+    /// Log index of the last scan's result; 0 = never scanned.
+    #[prost(uint64, tag = "16")]
+    pub last_scan_index: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetQuotaRequest {
@@ -871,6 +885,9 @@ pub struct ScanQuotaRequest {
     pub username: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
+    /// Do not wait for processes of stopped nodes: what such a process still writes in place is then not counted.
+    #[prost(bool, tag = "3")]
+    pub force: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScanQuotaResponse {

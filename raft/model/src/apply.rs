@@ -28,6 +28,7 @@ mod sweep;
 mod update_user;
 mod validate;
 
+pub(crate) use account::MAX_ENDED;
 pub(crate) use once::NUMBER_WINDOW;
 use scope::Scope;
 

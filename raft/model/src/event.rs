@@ -20,22 +20,82 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
-    ClusterInitialised { cluster_id: String },
-    NodeAdded { node: NodeId, name: String },
-    NodeUp { node: NodeId, epoch: Epoch },
-    NodeDown { node: NodeId, epoch: Epoch },
-    UserCreated { username: Username },
-    UserUpdated { username: Username, fields: Vec<String> },
-    UserDeleted { username: Username },
-    SessionOpened { session: SessionId, username: Username, remote: String },
-    SessionRefused { username: Username, remote: String, reason: String },
-    SessionCut { session: SessionId, username: Username, reason: CutReason },
-    SessionClosed { session: SessionId, username: Username, reason: String, bytes_uploaded: u64, bytes_downloaded: u64 },
-    SecretChanged { name: String },
-    TokenChanged { name: String },
-    TokenDeleted { name: String },
-    StorageAdopted { storage: StorageName, storage_id: String },
-    AccountScanned { account: AccountId, bytes: u64, files: u64 },
-    AccountMarked { account: AccountId, reason: String },
-    EpochFenced { account: AccountId, epoch: Epoch },
+    ClusterInitialised {
+        cluster_id: String,
+    },
+    NodeAdded {
+        node: NodeId,
+        name: String,
+    },
+    NodeUp {
+        node: NodeId,
+        epoch: Epoch,
+    },
+    NodeDown {
+        node: NodeId,
+        epoch: Epoch,
+    },
+    UserCreated {
+        username: Username,
+    },
+    UserUpdated {
+        username: Username,
+        fields: Vec<String>,
+    },
+    UserDeleted {
+        username: Username,
+    },
+    SessionOpened {
+        session: SessionId,
+        username: Username,
+        remote: String,
+    },
+    SessionRefused {
+        username: Username,
+        remote: String,
+        reason: String,
+    },
+    SessionCut {
+        session: SessionId,
+        username: Username,
+        reason: CutReason,
+    },
+    SessionClosed {
+        session: SessionId,
+        username: Username,
+        reason: String,
+        bytes_uploaded: u64,
+        bytes_downloaded: u64,
+    },
+    SecretChanged {
+        name: String,
+    },
+    TokenChanged {
+        name: String,
+    },
+    TokenDeleted {
+        name: String,
+    },
+    StorageAdopted {
+        storage: StorageName,
+        storage_id: String,
+    },
+    AccountScanned {
+        account: AccountId,
+        bytes: u64,
+        files: u64,
+    },
+    AccountMarked {
+        account: AccountId,
+        reason: String,
+    },
+    EpochFenced {
+        account: AccountId,
+        epoch: Epoch,
+    },
+    /// Nobody's home any more, nothing outstanding: its ledger is forgotten. What lies in the folder stays.
+    AccountRemoved {
+        account: AccountId,
+        root: String,
+    },
 }

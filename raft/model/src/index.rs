@@ -95,7 +95,7 @@ impl Indices {
         note(&mut self.limited_roots, user, count.limited > 0);
     }
 
-    /// An account's root never changes and the row is never removed.
+    /// An account's root never changes.
     pub fn account(&mut self, before: Option<&Account>, after: Option<&Account>) {
         match (before, after) {
             (None, Some(account)) => _ = self.accounts_by_root.insert(account.root.clone(), account.id),

@@ -1,6 +1,8 @@
 //! Invariants: named pure functions that say what must hold of every state. Called by tests, simulations and checkers.
 
+mod accounts_used;
 mod answers_bounded;
+mod ended_epochs_bounded;
 mod epochs_belong_to_nodes;
 mod events_dense_and_chained;
 mod grants_within_limit;
@@ -10,7 +12,9 @@ mod limited_users_counted;
 mod roots_apart;
 mod sessions_within_limit;
 
+pub use accounts_used::accounts_used;
 pub use answers_bounded::answers_bounded;
+pub use ended_epochs_bounded::ended_epochs_bounded;
 pub use epochs_belong_to_nodes::epochs_belong_to_nodes;
 pub use events_dense_and_chained::events_dense_and_chained;
 pub use grants_within_limit::grants_within_limit;
@@ -45,5 +49,7 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
     holders_count_sessions(state)?;
     limited_users_counted(state)?;
     grants_within_limit(state)?;
+    ended_epochs_bounded(state)?;
+    accounts_used(state)?;
     epochs_belong_to_nodes(state)
 }

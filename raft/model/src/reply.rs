@@ -145,6 +145,10 @@ pub enum AccountRefusal {
     Unfenced { node: NodeId, epoch: Epoch },
     #[error("node {node}: epoch {epoch} has ended, its process has neither settled nor is known to be gone")]
     MayStillWrite { node: NodeId, epoch: Epoch },
+    #[error(
+        "{count} ended node epochs wait in this account for their fence or scan: look at the storages of the nodes"
+    )]
+    TooManyEnded { count: u64 },
     #[error("another scan is under way on node {node}")]
     ScanUnderWay { node: NodeId },
     #[error("the scan was overtaken: the account was used since it began")]

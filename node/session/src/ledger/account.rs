@@ -9,7 +9,7 @@ use flotilla_model::{Amount, CreditedInode, Limits, LogIndex, State, Username};
 use flotilla_vfs::CreditClaim;
 
 use super::book::{Book, BookKey};
-use super::{Charge, EnterRefused, Entering, Inner};
+use super::{Charge, EnterRefused, Entering, Inner, Progress};
 
 /// What a user may still store, for `statvfs`; `None` where there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,7 @@ pub(super) struct Seat {
     pub username: Username,
     pub incarnation: LogIndex,
     limits: Mutex<Limits>,
-    /// The session's buffer is full: its waiting uploads count as the youngest (5.2).
-    pub stalled: AtomicBool,
+    pub progress: Arc<Progress>,
     /// The count of epochs' ends at which everything was fenced.
     pub fenced_at: AtomicU64,
 }
@@ -51,7 +50,8 @@ pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) 
     let row = state.account(who.account).ok_or(EnterRefused::NoAccount(who.account))?;
     let holder = row.holders.get(&(lease.node(), lease.epoch())).ok_or(EnterRefused::NoSession(who.account))?;
     let key = BookKey { account: who.account, epoch: lease.epoch(), since: holder.since };
-    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed, 1);
+    let members = u32::from(!inner.take_reserved(who.session, key));
+    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed, members);
     let limits = user_limits(&state, &who.username, who.incarnation).unwrap_or(Limits::NONE);
     let seat = Seat {
         inner: Arc::clone(inner),
@@ -59,7 +59,7 @@ pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) 
         username: who.username,
         incarnation: who.incarnation,
         limits: Mutex::new(limits),
-        stalled: AtomicBool::new(false),
+        progress: who.progress,
         fenced_at: AtomicU64::new(0),
     };
     let handle = AccountHandle { seat: Arc::new(seat), left: AtomicBool::new(false) };
@@ -155,14 +155,6 @@ impl AccountHandle {
         pages.changed_for_the_log();
         drop(pages);
         self.seat.due();
-    }
-
-    /// Whether the session's buffer is full: its uploads that wait count as the youngest from then on.
-    pub fn set_stalled(&self, stalled: bool) {
-        self.seat.stalled.store(stalled, Ordering::Release);
-        if stalled {
-            self.seat.book.changed.notify_waiters();
-        }
     }
 
     /// What is left for this user, as far as this node knows.

@@ -1,7 +1,6 @@
 //! Asks the log for room: at need, where a request that does not fit waits, and ahead of need.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flotilla_model::command::{AccountCommand, Grant, WaitOver};
@@ -16,7 +15,7 @@ use super::submit::Outcome;
 use super::{Inner, QuotaRefused};
 
 /// Asked ahead at the first need, in bytes and files; doubled with each grant up to the second pair.
-const FIRST_AHEAD: Amount = Amount { bytes: 1 << 20, files: 64 };
+pub(super) const FIRST_AHEAD: Amount = Amount { bytes: 1 << 20, files: 64 };
 const MOST_AHEAD: Amount = Amount { bytes: 256 << 20, files: 1024 };
 /// How often a waiting request looks at its guard.
 const GUARD_EVERY: Duration = Duration::from_millis(100);
@@ -220,7 +219,7 @@ impl Waiting {
                 said_over = true;
                 self.tell(true, false, false);
             }
-            if seat.stalled.load(Ordering::Acquire) && !said_full {
+            if seat.progress.is_stuck() && !said_full {
                 said_full = true;
                 self.tell(false, true, false);
             }

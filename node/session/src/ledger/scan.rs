@@ -1,13 +1,16 @@
 //! Scans accounts that are marked or left behind by dead epochs, while nobody uses them (7.2, the idle form).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use flotilla_cluster::Lease;
 use flotilla_model::command::{AccountCommand, ScanBegin, ScanCommit};
 use flotilla_model::reply::AccountDone;
 use flotilla_model::{Account, AccountId, Amount, Done, State};
 use flotilla_vfs::{Guard, GuardRef, Stopped, VfsError};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Inner;
@@ -15,28 +18,38 @@ use super::fence::unfenced;
 
 /// Accounts looked at per round when all are.
 const ROUND: usize = 10_000;
+/// Rounds that an account whose scan failed lets others go first.
+const PAUSE_AFTER_FAILURE: u32 = 5;
+/// Scans of this node at one time.
+const AT_ONCE: usize = 2;
 
 /// Accounts that may want a scan.
-#[derive(Default)]
 pub(super) struct Candidates {
-    noted: Mutex<BTreeSet<AccountId>>,
+    /// From when on there is something to do: nodes take their turns then.
+    noted: Mutex<BTreeMap<AccountId, Option<Instant>>>,
     all: AtomicBool,
+    places: Arc<Semaphore>,
+    running: Mutex<BTreeSet<AccountId>>,
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Candidates { noted: Mutex::default(), all: AtomicBool::new(false), places, running: Mutex::default() }
+    }
 }
 
 impl Candidates {
     pub fn note(&self, account: AccountId) {
-        self.noted.lock().expect("no panic while locked").insert(account);
+        self.noted.lock().expect("no panic while locked").entry(account).or_default();
     }
     pub fn note_all(&self) {
         self.all.store(true, Ordering::Release);
     }
-    fn take(&self) -> BTreeSet<AccountId> {
-        std::mem::take(&mut *self.noted.lock().expect("no panic while locked"))
-    }
 }
 
 /// A scan stops with the lease of the node that makes it.
-struct LeaseGuard(Arc<flotilla_cluster::Lease>);
+struct LeaseGuard(Arc<Lease>);
 impl Guard for LeaseGuard {
     fn check(&self) -> Result<(), Stopped> {
         self.0.check().map_err(|_| Stopped)
@@ -58,17 +71,16 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if inner.scans.all.swap(false, Ordering::AcqRel) {
             note_all_that_want(&inner, &state).await;
         }
-        for account in inner.scans.take() {
-            let Some(row) = state.account(account) else { continue };
-            if !state.wants_scan(row) {
-                continue;
+        for account in inner.most_urgent_first(&state) {
+            let Ok(place) = Arc::clone(&inner.scans.places).try_acquire_owned() else { break };
+            if inner.scans.running.lock().expect("no panic while locked").insert(account) {
+                let inner = Arc::clone(&inner);
+                inner.runtime.clone().spawn(async move {
+                    inner.fence_and_scan(account).await;
+                    inner.scans.running.lock().expect("no panic while locked").remove(&account);
+                    drop(place);
+                });
             }
-            if state.scan_obstacle(row, false).is_some() {
-                // What is in its way need not touch its row when it goes: looked at again.
-                inner.scans.note(account);
-                continue;
-            }
-            inner.scan_in_turn(&state, row).await;
         }
     }
 }
@@ -85,39 +97,56 @@ async fn note_all_that_want(inner: &Inner, state: &State) {
 }
 
 impl Inner {
-    /// One node scans; the others come later, each by its rank, and find it done.
-    async fn scan_in_turn(self: &Arc<Self>, state: &State, row: &Account) {
-        let Some(lease) = self.cluster.lease().filter(|lease| !lease.is_dead()) else { return };
-        let rank = state.nodes().filter(|node| node.alive && node.id < lease.node()).count() as u32;
-        let stop_at = Instant::now() + self.config.scan_every * rank;
-        tokio::time::sleep_until(stop_at).await;
+    /// Accounts in which this node has something to do now. What is in a scan's way need not touch the row when it goes: an account
+    /// stays noted as long as it wants one.
+    fn most_urgent_first(&self, state: &State) -> Vec<AccountId> {
+        let Some(lease) = self.cluster.lease().filter(|lease| !lease.is_dead()) else { return Vec::new() };
+        let mut urgent = Vec::new();
+        let mut noted = self.scans.noted.lock().expect("no panic while locked");
+        noted.retain(|account, ready| {
+            let Some(row) = state.account(*account).filter(|row| state.wants_scan(row)) else { return false };
+            let unfenced = state.dead_holders(row).any(|(_, _, holder)| !holder.fenced);
+            if !unfenced && state.scan_obstacle(row, row.forced).is_some() {
+                *ready = None;
+            } else if Instant::now() >= *ready.get_or_insert_with(Instant::now) + self.turn(state, &lease, *account) {
+                urgent.push((state.scan_rank(row), *account));
+            }
+            true
+        });
+        urgent.sort_unstable();
+        urgent.into_iter().map(|(_, account)| account).collect()
+    }
+
+    /// One node scans; the others come later, each by its rank, and find it done. Accounts are spread over the nodes.
+    fn turn(&self, state: &State, lease: &Lease, account: AccountId) -> Duration {
+        let alive = state.nodes().filter(|node| node.alive).count().max(1) as u64;
+        let before = state.nodes().filter(|node| node.alive && node.id < lease.node()).count() as u64;
+        self.config.scan_every * u32::try_from((before + account.0) % alive).unwrap_or(u32::MAX)
+    }
+
+    async fn fence_and_scan(self: &Arc<Self>, account: AccountId) {
         let state = self.cluster.state();
-        let Some(row) = state.account(row.id).filter(|row| state.wants_scan(row)) else { return };
-        if let Err(error) = self.scan(&state, row, lease, false).await {
-            tracing::debug!(account = row.id.0, %error, "scan has to wait");
+        let Some(lease) = self.cluster.lease().filter(|lease| !lease.is_dead()) else { return };
+        let Some(row) = state.account(account).filter(|row| state.wants_scan(row)) else { return };
+        if let Err(error) = self.scan(&state, row, lease).await {
+            tracing::debug!(account = account.0, %error, "scan has to wait");
+            let later = Instant::now() + self.config.scan_every * PAUSE_AFTER_FAILURE;
+            self.scans.noted.lock().expect("no panic while locked").insert(account, Some(later));
         }
-        // Looked at again as long as it wants one: what is in its way need not touch its row.
-        self.scans.note(row.id);
     }
 
     /// Fence, begin, count, commit.
-    async fn scan(
-        self: &Arc<Self>,
-        state: &State,
-        row: &Account,
-        lease: Arc<flotilla_cluster::Lease>,
-        force: bool,
-    ) -> Result<(), VfsError> {
+    async fn scan(self: &Arc<Self>, state: &State, row: &Account, lease: Arc<Lease>) -> Result<(), VfsError> {
         let storage = self.storage_of(row)?;
         let guard: GuardRef = Arc::new(LeaseGuard(Arc::clone(&lease)));
-        if state.scan_obstacle(row, force).is_some() {
-            return Err(VfsError::Invalid("account is in use, or a dead epoch may still write"));
-        }
         let dead = unfenced(row, |node, epoch| state.epoch_alive(node, epoch));
         for told in self.fence_all(row, &dead, &guard).await? {
             told.await.map_err(|_| VfsError::Invalid("stopping"))?;
         }
-        let begin = ScanBegin { account: row.id, node: lease.node(), epoch: lease.epoch(), force };
+        if state.scan_obstacle(row, row.forced).is_some() {
+            return Err(VfsError::Invalid("account is in use, or a dead epoch may still write"));
+        }
+        let begin = ScanBegin { account: row.id, node: lease.node(), epoch: lease.epoch(), force: row.forced };
         let begun = match self.submit_plain("scan_begin", AccountCommand::ScanBegin(begin)).await.map(|s| s.reply) {
             Some(Ok(Done::Account(AccountDone::ScanBegun { begun }))) => begun,
             _ => return Err(VfsError::Invalid("scan was not begun")),

@@ -73,10 +73,15 @@ impl Inner {
             pages.answering = true;
             self.runtime.spawn(Arc::clone(self).answer(Arc::clone(book)));
         }
+        let holds_up = !pages.is_dirty() && holds_up_names(row, holder);
+        if holds_up {
+            // There is nothing to settle, and just that is what the log has to hear.
+            pages.changes += 1;
+        }
         let (dirty, last) = (pages.is_dirty(), pages.members == 0);
         drop(pages);
         if dirty {
-            self.book_is_due(book, last);
+            self.book_is_due(book, last || holds_up);
         }
         self.nudge_waiters(book, state, row);
         book.changed.notify_waiters();
@@ -102,7 +107,7 @@ impl Inner {
         // No grant is on its way while the answer is made: what the state says was granted is in the book.
         let _carrying = book.carrying.lock().await;
         let asking = book.asking.lock().await;
-        let state = self.cluster.state();
+        let state = self.seen();
         let (parcel, command) = {
             let mut pages = book.lock();
             if let Some(row) = state.account(book.key.account) {
@@ -177,6 +182,15 @@ impl Book {
     pub(super) fn holder_in<'a>(&self, row: &'a Account) -> Option<&'a Holder> {
         row.holders.get(&(self.lease.node(), self.lease.epoch())).filter(|holder| holder.since == self.key.since)
     }
+}
+
+/// Names of credited files that one node may hold up before it settles only to say how far it has come (6.2).
+const NAMES_HELD_UP: usize = 256;
+
+/// Whether the log keeps many names only because this node has not settled past them.
+fn holds_up_names(row: &Account, holder: &Holder) -> bool {
+    row.credited.len() >= NAMES_HELD_UP
+        && row.credited.values().filter(|index| **index > holder.settled_through).count() >= NAMES_HELD_UP
 }
 
 /// An answer must have begun at or after this index.

@@ -101,6 +101,7 @@ async fn propose(login: &Login<'_>, user: &User, lease: &Arc<Lease>) -> Result<(
         remote: login.connection.remote().to_string(),
         protocol: login.connection.protocol().into(),
         method: login.credential.method().into(),
+        ahead: login.core.ledger.wanted_at_open(user),
     };
     let wait = login.election_wait();
     let (lifecycle, report) = owner::start(login.core, login.connection, lease, open, wait);

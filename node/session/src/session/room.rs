@@ -13,15 +13,9 @@ impl Session {
         if charge.try_raise(bytes, files) {
             return Ok(());
         }
+        let _waits = self.progress.wait();
         self.core.captures.measured(self.account_id).await;
         charge.raise(bytes, files, &work.guard).await.map_err(|refused| self.quota_failure(refused))
-    }
-
-    /// Whether the client's answers pile up because it does not read: its uploads that wait for room count as the youngest then (5.2).
-    pub fn set_stalled(&self, stalled: bool) {
-        if let Ok(account) = self.account() {
-            account.set_stalled(stalled);
-        }
     }
 
     /// Charges up to this total.
@@ -29,6 +23,7 @@ impl Session {
         if charge.try_raise_to(bytes, files) {
             return Ok(());
         }
+        let _waits = self.progress.wait();
         self.core.captures.measured(self.account_id).await;
         charge.raise_to(bytes, files, &work.guard).await.map_err(|refused| self.quota_failure(refused))
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flotilla_cluster::*;
 use flotilla_model::command::*;
 use flotilla_model::*;
-use flotilla_session::ledger::{Entering, Ledger, LedgerConfig};
+use flotilla_session::ledger::{AccountHandle, Entering, Ledger, LedgerConfig, Progress};
 use flotilla_vfs::{GuardRef, Marker, Storage, Usage, VfsError, VfsResult};
 use tokio::sync::{mpsc, watch};
 
@@ -306,10 +306,21 @@ impl FleetNode {
     }
 
     /// Opens a session and enters its account.
-    pub async fn open(self: &Arc<Self>, username: &str) -> (SessionId, flotilla_session::ledger::AccountHandle) {
-        let fleet = self.fleet();
-        let lease = self.lease().unwrap();
-        let user = Arc::clone(fleet.state().user(&name(username)).unwrap());
+    pub async fn open(self: &Arc<Self>, username: &str) -> (SessionId, AccountHandle) {
+        self.open_with(username, Arc::default()).await
+    }
+
+    pub async fn open_with(self: &Arc<Self>, username: &str, progress: Arc<Progress>) -> (SessionId, AccountHandle) {
+        let session = self.open_only(username).await;
+        let row = self.fleet().state().session(session).cloned().expect("it was opened");
+        let (account, incarnation) = (row.account, row.incarnation);
+        let who = Entering { session, account, username: name(username), incarnation, progress };
+        (session, self.ledger().enter(who, self.lease().unwrap()).await.unwrap())
+    }
+
+    /// Opens a session that does not enter its account.
+    pub async fn open_only(self: &Arc<Self>, username: &str) -> SessionId {
+        let user = Arc::clone(self.fleet().state().user(&name(username)).unwrap());
         let open = OpenSession {
             username: name(username),
             incarnation: user.incarnation,
@@ -317,12 +328,11 @@ impl FleetNode {
             remote: "192.0.2.1:4711".into(),
             protocol: "SFTP".into(),
             method: "publickey".into(),
+            ahead: self.ledger().wanted_at_open(&user),
         };
-        let submitted = self.until_known(lease.number(), Command::OpenSession(open)).await;
+        let submitted = self.until_known(self.lease().unwrap().number(), Command::OpenSession(open)).await;
         let Ok(Done::Opened { session }) = submitted.reply else { panic!("not opened: {submitted:?}") };
-        let who = Entering { account: user.account, username: name(username), incarnation: user.incarnation };
-        let handle = self.ledger().enter(who, lease).await.unwrap();
-        (session, handle)
+        session
     }
 
     pub async fn close(self: &Arc<Self>, session: SessionId) {

@@ -159,6 +159,7 @@ async fn house_with_a_dead_node() -> (House, Epoch) {
         remote: "192.0.2.1:7".into(),
         protocol: "SFTP".into(),
         method: "password".into(),
+        ahead: flotilla_model::Amount::ZERO,
     };
     let id = CommandId::Node { node, epoch, number: 1, answered_below: 1 };
     house.cluster.apply_as(id, "node 2", Command::OpenSession(open)).reply.unwrap();

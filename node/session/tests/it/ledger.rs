@@ -229,3 +229,87 @@ async fn a_raised_limit_is_taken_up_by_running_sessions() {
     account.leave().await;
     assert_eq!(fleet.account("demo").used, Amount::new(20 * MIB as i64, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_node_settles_past_the_credited_names_of_a_busy_one() {
+    let fleet = Fleet::start(9, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_idle, idle) = fleet.nodes[1].open("demo").await;
+    let (_busy, busy) = fleet.nodes[0].open("demo").await;
+    let charge = busy.charge();
+    charge.raise(10_000, 1, &NoGuard::shared()).await.unwrap();
+    charge.publish();
+    for inode in 0..9_000 {
+        let measuring = busy.measuring();
+        busy.credit(measuring, CreditClaim { bytes: 1, files: 0, inode: InodeName { inode, birth_ns: 1 } });
+        fleet.dice.pause(4_000).await;
+    }
+    charge.give_back();
+    busy.leave().await;
+    let row = fleet.account("demo");
+    assert_eq!((row.used.bytes, row.marked), (1_000, false), "every credit was given, none was one name too many");
+    assert!(row.credited.len() < 2_000, "{} names are kept", row.credited.len());
+    idle.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_scan_does_not_wait_for_the_process_of_a_dead_epoch() {
+    let fleet = Fleet::start_with(11, 2, LedgerConfig::default());
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[1].open("demo").await;
+    let charge = account.charge();
+    charge.raise(9 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    fleet.expire(&fleet.nodes[1]);
+    let id = fleet.account("demo").id;
+    fleet.disk.stored.lock().unwrap().insert(id.0, Usage { bytes: 77, files: 1 });
+    fleet.admin(Command::Account(AccountCommand::WantScan { account: id, force: false })).unwrap();
+    eventually("fenced although no scan may begin", || {
+        fleet.account("demo").holders.values().all(|holder| holder.fenced)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(fleet.account("demo").marked, "its process may still write");
+    fleet.admin(Command::Account(AccountCommand::WantScan { account: id, force: true })).unwrap();
+    eventually("scanned", || fleet.account("demo").used == Amount::new(77, 1)).await;
+    let row = fleet.account("demo");
+    assert!(!row.forced && row.holders.is_empty(), "{row:?}");
+    drop((charge, account));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_small_upload_after_a_login_asks_for_nothing() {
+    let fleet = Fleet::start(13, 2);
+    fleet.create("demo", 10 * MIB, 100);
+    let (session, account) = fleet.nodes[0].open("demo").await;
+    // The first session of a root finds it unlooked at; from then on room comes with the open.
+    account.leave().await;
+    fleet.nodes[0].close(session).await;
+    let before = commands(&fleet);
+    let (session, account) = fleet.nodes[0].open("demo").await;
+    let charge = account.charge();
+    assert!(charge.try_raise(100_000, 1), "room came with the session");
+    charge.publish();
+    charge.give_back();
+    let (again, second) = fleet.nodes[0].open("demo").await;
+    assert_eq!(fleet.state().session(again).unwrap().first_grant, None, "there is room enough on this node");
+    second.leave().await;
+    fleet.nodes[0].close(again).await;
+    account.leave().await;
+    fleet.nodes[0].close(session).await;
+    assert!(commands(&fleet) - before <= 3, "{:?}", fleet.commands.lock().unwrap());
+    let row = fleet.account("demo");
+    assert_eq!((row.used, row.outstanding()), (Amount::new(100_000, 1), Amount::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_never_enters_gives_its_first_grant_back() {
+    let fleet = Fleet::start(17, 1);
+    fleet.create("demo", 10 * MIB, 0);
+    let (session, account) = fleet.nodes[0].open("demo").await;
+    account.leave().await;
+    fleet.nodes[0].close(session).await;
+    let session = fleet.nodes[0].open_only("demo").await;
+    assert!(fleet.account("demo").outstanding().is_positive());
+    fleet.nodes[0].close(session).await;
+    eventually("given back", || fleet.account("demo").holders.is_empty()).await;
+}

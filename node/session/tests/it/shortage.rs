@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use flotilla_model::Amount;
-use flotilla_session::ledger::{AccountHandle, QuotaRefused};
+use flotilla_model::{Account, Amount};
+use flotilla_session::ledger::{AccountHandle, Progress, QuotaRefused};
 use flotilla_vfs::NoGuard;
 
 use crate::fleet::{Fleet, FleetNode};
@@ -163,4 +163,49 @@ fn the_cases_of_the_protocols_own_search_have_the_numbers_it_found() {
     always(2, 2, (10 * MIB, 0), &mib(&[(0, 5), (1, 5), (0, 5), (1, 5), (0, 5)]));
     always(2, 2, (2 * MIB, 0), &mib(&[(0, 1), (1, 1), (0, 1), (1, 1), (0, 1)]));
     at_least_and_most(1, 2, 2, (5 * MIB, 0), &mib(&[(0, 4), (1, 2), (1, 2)]));
+}
+
+/// Two uploads of 6 and 4 MiB take all of 10; the older asks for more, then the younger. Returns who is refused.
+async fn refused_of_two(older_is_stuck: bool) -> (bool, bool) {
+    let fleet = Fleet::start(21, 2);
+    fleet.create("demo", 10 << 20, 0);
+    let places = if older_is_stuck { 1 } else { 2 };
+    let progress = Progress::new(places, None);
+    let (_one, older_account) = fleet.nodes[0].open_with("demo", Arc::clone(&progress)).await;
+    let guard = NoGuard::shared();
+    let older = older_account.charge();
+    older.raise(6 << 20, 1, &guard).await.unwrap();
+    // Opened now: what comes with the open is a younger grant.
+    let (_two, younger_account) = fleet.nodes[1].open("demo").await;
+    let younger = younger_account.charge();
+    younger.raise(4 << 20, 1, &guard).await.unwrap();
+    let ask = async |charge: &flotilla_session::ledger::Charge, wait: Option<&Progress>| {
+        let _waits = wait.map(Progress::wait);
+        let refused = charge.raise(1 << 20, 0, &guard).await.is_err();
+        if refused {
+            charge.give_back();
+        }
+        refused
+    };
+    let then_the_younger = async {
+        // First the older one waits, and the log has heard whether its session can go on.
+        let waits = |row: &Account| row.waiters.values().any(|waiter| waiter.order.is_none() == older_is_stuck);
+        while !waits(&fleet.account("demo")) {
+            fleet.dice.pause(1_000).await;
+        }
+        ask(&younger, None).await
+    };
+    let refused = tokio::join!(ask(&older, Some(&progress)), then_the_younger);
+    for charge in [&older, &younger] {
+        charge.give_back();
+    }
+    older_account.leave().await;
+    younger_account.leave().await;
+    refused
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_of_a_session_that_cannot_go_on_counts_as_the_youngest() {
+    assert_eq!(refused_of_two(false).await, (false, true), "the younger one makes way");
+    assert_eq!(refused_of_two(true).await, (true, false), "all places of the older one's session wait for room");
 }

@@ -12,12 +12,14 @@ mod grant;
 mod inspected;
 mod presence;
 mod scan;
+mod scan_wish;
 mod settle;
 mod settle_dead;
 mod sheet;
 mod wait_over;
 
-pub(super) use presence::{session_closed, session_opened, session_swept, user_changed};
+pub(crate) use presence::MAX_ENDED;
+pub(super) use presence::{may_open, session_closed, session_opened, session_swept, user_changed};
 use sheet::{Sender, edit};
 
 use super::Scope;
@@ -36,6 +38,6 @@ pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &AccountComma
         AccountCommand::Inspected(command) => inspected::apply(scope, command),
         AccountCommand::ScanBegin(command) => scan::begin(scope, command),
         AccountCommand::ScanCommit(command) => scan::commit(scope, command),
-        AccountCommand::WantScan { account } => scan::want(scope, *account),
+        AccountCommand::WantScan { account, force } => scan::want(scope, *account, *force),
     }
 }

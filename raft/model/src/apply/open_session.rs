@@ -17,8 +17,11 @@ pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &OpenSession)
     validate::text("remote", &command.remote, 0, 256)?;
     validate::text("protocol", &command.protocol, 0, 32)?;
     validate::text("method", &command.method, 0, 64)?;
+    if command.ahead.is_negative() {
+        return Err(Refusal::Invalid("ahead: an amount must not be negative".into()));
+    }
     let session = SessionId { node, epoch, number };
-    match admit(scope, command) {
+    match admit(scope, session, command) {
         Ok(user) => {
             open(scope, session, command, &user);
             Ok(Done::Opened { session })
@@ -27,7 +30,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &OpenSession)
     }
 }
 
-fn admit(scope: &Scope<'_>, command: &OpenSession) -> Result<Arc<User>, Refusal> {
+fn admit(scope: &Scope<'_>, session: SessionId, command: &OpenSession) -> Result<Arc<User>, Refusal> {
     let username = &command.username;
     let user = scope.get::<User>(username).ok_or_else(|| Refusal::UserNotFound { username: username.clone() })?;
     if moved(&user, command, scope.index) {
@@ -40,6 +43,7 @@ fn admit(scope: &Scope<'_>, command: &OpenSession) -> Result<Arc<User>, Refusal>
         return Err(Refusal::UserExpired { username: username.clone() });
     }
     has_room(scope.state, &user)?;
+    account::may_open(scope.state, user.account, session.node, session.epoch)?;
     Ok(user)
 }
 
@@ -83,7 +87,7 @@ fn holders(state: &State, username: &Username) -> Vec<SlotHolder> {
 }
 
 fn open(scope: &mut Scope<'_>, id: SessionId, command: &OpenSession, user: &User) {
-    let session = Session {
+    let mut session = Session {
         id,
         username: command.username.clone(),
         incarnation: user.incarnation,
@@ -97,10 +101,11 @@ fn open(scope: &mut Scope<'_>, id: SessionId, command: &OpenSession, user: &User
         method: command.method.clone(),
         slots: 1,
         cut: None,
+        first_grant: None,
     };
-    scope.put(session.clone());
+    session.first_grant = account::session_opened(scope, &session, command.ahead);
+    scope.put(session);
     debug_assert!(user.max_sessions == 0 || scope.state.slots_in_use(&user.username) <= user.max_sessions);
-    account::session_opened(scope, &session);
     let (username, remote) = (command.username.clone(), command.remote.clone());
     scope.event(Fact::SessionOpened { session: id, username, remote });
     scope.effect(Effect::Session(id));

@@ -21,6 +21,8 @@ pub enum AccountCommand {
     /// An administrator asks for a scan.
     WantScan {
         account: AccountId,
+        /// Do not wait for processes of dead epochs that may still write: what such a one writes in place meanwhile is not counted.
+        force: bool,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogIndex, SessionId, Username};
+use crate::{Amount, LogIndex, SessionId, Username};
 
 /// Takes a slot: the one commit of a login. Proposed by a node under its epoch, after the credential verified.
 /// Its id is `CommandId::Node` and its number is the session's.
@@ -15,6 +15,8 @@ pub struct OpenSession {
     pub remote: String,
     pub protocol: String,
     pub method: String,
+    /// Room wanted with the session where the account is limited: saves the first upload a round trip. Zero: none.
+    pub ahead: Amount,
 }
 
 /// One more slot for a further file-transfer channel of the connection.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Epoch, LogIndex, NodeId, Root, Username};
+use crate::{AccountId, Epoch, LogIndex, NodeId, Root, Username, WallTime};
 
 /// Bytes and files, signed: usage may pass below zero while reports overtake each other and is shown as max(0, used).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -285,6 +285,8 @@ pub struct Scan {
     pub begun: LogIndex,
     pub node: NodeId,
     pub epoch: Epoch,
+    /// The entry's wall clock at the begin, for people.
+    pub begun_wall: WallTime,
 }
 
 /// The ledger of one root. Every user whose home is this root shares it, each held to its own limit.
@@ -297,6 +299,10 @@ pub struct Account {
     pub inspected: bool,
     /// What is stored may be less than `used`: a scan is wanted.
     pub marked: bool,
+    /// The wall clock when it was marked, for people.
+    pub marked_wall: WallTime,
+    /// An administrator said not to wait for processes of dead epochs that may still write: until the next scan.
+    pub forced: bool,
     /// What is stored may be more than `used`: a limited account takes no grants before a scan.
     pub uncertain: bool,
     /// Users of this root with a limit. The account is limited if there is one.
@@ -330,6 +336,8 @@ impl Account {
             used: Amount::ZERO,
             inspected: false,
             marked: false,
+            marked_wall: WallTime(0),
+            forced: false,
             uncertain: false,
             limited_users: 0,
             limited_since: 0,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, LogIndex, LogTime, SessionId, Username, WallTime};
+use crate::{AccountId, Amount, Limits, LogIndex, LogTime, SessionId, Username, WallTime};
 
 /// Why a session was ended by a command. Shown to the client, in events and in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,4 +40,13 @@ pub struct Session {
     pub slots: u32,
     /// Set by a command of its own (kill, lowered limit); `User::sessions_cut_through` cuts too.
     pub cut: Option<CutReason>,
+    /// Granted with the open, at its index: the node takes it up when it sees this row.
+    pub first_grant: Option<FirstGrant>,
+}
+
+/// Room that came with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstGrant {
+    pub limits: Limits,
+    pub amount: Amount,
 }

@@ -56,6 +56,7 @@ fn samples_of_users_and_nodes() -> Vec<(&'static str, Command)> {
                 remote: text("192.0.2.1:1"),
                 protocol: text("SFTP"),
                 method: text("password"),
+                ahead: Amount::new(1 << 20, 64),
             }),
         ),
         ("add_slot", Command::AddSlot(AddSlot { session })),

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bounds;
+mod ended_epochs;
 mod escrow;
 mod golden;
 mod history;

@@ -127,6 +127,7 @@ impl World {
             remote: "192.0.2.1:4711".into(),
             protocol: "SFTP".into(),
             method: "password".into(),
+            ahead: Amount::ZERO,
         })
     }
 

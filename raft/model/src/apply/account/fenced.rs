@@ -1,5 +1,6 @@
 //! A dead epoch's staging folder of an account is gone for good (8.5).
 
+use super::presence::sum_up_ended;
 use super::{Scope, edit};
 use crate::command::Fenced;
 use crate::event::Fact;
@@ -19,6 +20,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &Fenced) -> Reply {
             sheet.facts.push(Fact::EpochFenced { account: command.account, epoch: command.epoch });
         }
         sheet.drop_holder_if_empty(command.node, command.epoch);
+        sum_up_ended(sheet);
         Ok(AccountDone::Settled)
     })
 }

@@ -5,7 +5,7 @@ use super::sheet::Sheet;
 use super::{Scope, Sender, edit};
 use crate::command::Grant;
 use crate::reply::{AccountDone, AccountRefusal};
-use crate::{Amount, Limits, Reply, Waiter, WaiterId, WaiterState};
+use crate::{Amount, FirstGrant, Limits, Reply, Session, Waiter, WaiterId, WaiterState};
 
 /// The smallest grant ahead of need, where there is room for it.
 const LEAST_AHEAD: Amount = Amount { bytes: 1 << 20, files: 1 };
@@ -31,6 +31,18 @@ fn grant(sheet: &mut Sheet<'_>, sender: Sender, command: &Grant) -> Result<Accou
     let amount = command.need + ahead(sheet, sender, command.ahead, limits, left);
     sheet.give(sender.node, sender.epoch, limits, amount);
     Ok(AccountDone::Granted { index: sheet.index, limits, amount })
+}
+
+/// Room that comes with a session's open: only where nobody waits and grants are given.
+pub(super) fn first(sheet: &mut Sheet<'_>, sender: Sender, session: &Session, wanted: Amount) -> Option<FirstGrant> {
+    if wanted.is_zero() || !sheet.row.is_limited() || sheet.row.has_waiting() || !sheet.takes_grants() {
+        return None;
+    }
+    let limits = sheet.limits_of(&session.username, session.incarnation)?;
+    let left = limits.room(sheet.row.taken());
+    let amount = ahead(sheet, sender, wanted, limits, left);
+    sheet.give(sender.node, sender.epoch, limits, amount);
+    amount.is_positive().then_some(FirstGrant { limits, amount })
 }
 
 fn nothing(sheet: &Sheet<'_>, limits: Limits) -> AccountDone {

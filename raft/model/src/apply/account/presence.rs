@@ -2,17 +2,55 @@
 
 use std::collections::BTreeSet;
 
-use super::Scope;
 use super::decide::decide;
-use super::sheet::{Sheet, edit};
-use crate::reply::AccountDone;
-use crate::{AccountId, Holder, Limits, NodeId, Session, User};
+use super::sheet::{Sender, Sheet, edit};
+use super::{Scope, grant};
+use crate::reply::{AccountDone, AccountRefusal};
+use crate::{AccountId, Amount, Epoch, FirstGrant, Holder, Limits, NodeId, Refusal, Session, SessionId, State, User};
 
-/// A session of an epoch was opened on its user's account. The session's row is there already.
-pub(in crate::apply) fn session_opened(scope: &mut Scope<'_>, session: &Session) {
-    let (node, epoch) = (session.id.node, session.id.epoch);
+/// Ended epochs that an account keeps apart. Beyond it those whose processes are over and whose staging is gone are summed into what
+/// is used: over-counted until a scan, never under.
+const MAX_KEPT_APART: usize = 64;
+/// Ended epochs of any kind; beyond it no further epoch begins to use the account.
+pub(crate) const MAX_ENDED: usize = 256;
+
+/// Refuses a session that would let rows of ended epochs gather without a bound.
+pub(in crate::apply) fn may_open(state: &State, account: AccountId, node: NodeId, epoch: Epoch) -> Result<(), Refusal> {
+    let Some(row) = state.account(account) else { return Ok(()) };
+    let count = state.dead_holders(row).count();
+    if count < MAX_ENDED || row.holders.contains_key(&(node, epoch)) {
+        return Ok(());
+    }
+    Err(Refusal::Account(AccountRefusal::TooManyEnded { count: count as u64 }))
+}
+
+/// Sums the oldest of too many ended epochs into what is used. None of them can store or publish anything any more.
+pub(super) fn sum_up_ended(sheet: &mut Sheet<'_>) {
+    let mut over: Vec<(Epoch, NodeId)> = Vec::new();
+    let mut kept = 0;
+    for (node, epoch, holder) in sheet.state().dead_holders(&sheet.row) {
+        kept += 1;
+        if holder.fenced && sheet.state().process_is_over(node, holder) {
+            over.push((epoch, node));
+        }
+    }
+    over.sort_unstable();
+    for (epoch, node) in over.into_iter().take(usize::saturating_sub(kept, MAX_KEPT_APART)) {
+        if let Some(holder) = sheet.row.holders.remove(&(node, epoch)) {
+            sheet.row.used += holder.outstanding();
+            sheet.row.uncertain |= holder.unlimited && !holder.settled;
+            sheet.mark("too many ended epochs to keep apart");
+        }
+    }
+}
+
+/// A session of an epoch is opened on its user's account. Returns the room that it gets with its open, of what it wants.
+pub(in crate::apply) fn session_opened(scope: &mut Scope<'_>, session: &Session, wanted: Amount) -> Option<FirstGrant> {
+    let SessionId { node, epoch, number } = session.id;
     let start = scope.state.node(node).map_or(0, |node| node.start);
+    let mut first = None;
     let _ = edit(scope, session.account, |sheet| {
+        sum_up_ended(sheet);
         let limited = sheet.row.is_limited();
         let (index, limited_since) = (sheet.index, sheet.row.limited_since);
         let holder = sheet.row.holders.entry((node, epoch)).or_insert_with(|| Holder {
@@ -32,8 +70,10 @@ pub(in crate::apply) fn session_opened(scope: &mut Scope<'_>, session: &Session)
         holder.sessions += 1;
         holder.unlimited |= !limited;
         sheet.row.activity = index;
+        first = grant::first(sheet, Sender { node, epoch, number }, session, wanted);
         Ok(AccountDone::Nothing)
     });
+    first
 }
 
 /// A session of a living epoch was closed; its deltas and credits were settled before.

@@ -8,7 +8,7 @@ use super::{Scope, edit};
 use crate::command::{ScanBegin, ScanCommit};
 use crate::event::Fact;
 use crate::reply::{AccountDone, AccountRefusal};
-use crate::{Account, AccountId, Refusal, Reply, Scan, State};
+use crate::{AccountId, Refusal, Reply, Scan};
 
 pub(super) fn begin(scope: &mut Scope<'_>, command: &ScanBegin) -> Reply {
     if !scope.state.epoch_alive(command.node, command.epoch) {
@@ -25,7 +25,8 @@ pub(super) fn begin(scope: &mut Scope<'_>, command: &ScanBegin) -> Reply {
         {
             return Err(AccountRefusal::ScanUnderWay { node: scan.node });
         }
-        sheet.row.scan = Some(Scan { begun: sheet.index, node: command.node, epoch: command.epoch });
+        let (node, epoch) = (command.node, command.epoch);
+        sheet.row.scan = Some(Scan { begun: sheet.index, node, epoch, begun_wall: sheet.wall });
         Ok(AccountDone::ScanBegun { begun: sheet.index })
     })
 }
@@ -59,6 +60,7 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
         row.credited = Arc::new(BTreeMap::new());
         row.inspected = true;
         row.marked = false;
+        row.forced = false;
         row.uncertain = false;
         row.scan = None;
         row.scan_committed = sheet.index;
@@ -69,40 +71,10 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
     })
 }
 
-pub(super) fn want(scope: &mut Scope<'_>, account: AccountId) -> Reply {
+pub(super) fn want(scope: &mut Scope<'_>, account: AccountId, force: bool) -> Reply {
     edit(scope, account, |sheet| {
+        sheet.row.forced |= force;
         sheet.mark("asked for by an administrator");
         Ok(AccountDone::Nothing)
     })
-}
-
-impl State {
-    /// Whether what is stored may be more than what is counted: a limited account takes no grants then (4.4).
-    pub fn account_is_uncertain(&self, row: &Account) -> bool {
-        let lost = row
-            .holders
-            .iter()
-            .any(|((node, epoch), holder)| holder.unlimited && !holder.settled && !self.epoch_alive(*node, *epoch));
-        row.uncertain || lost
-    }
-
-    /// Whether a scan would tell something: the account is marked, or a dead epoch has left charges.
-    pub fn wants_scan(&self, row: &Account) -> bool {
-        let dead = || row.holders.keys().any(|(node, epoch)| !self.epoch_alive(*node, *epoch));
-        row.marked || row.uncertain || dead()
-    }
-
-    /// What stands in the way of an idle scan: a living session or grant, or a dead epoch whose process may still write (7.2).
-    pub fn scan_obstacle(&self, row: &Account, force: bool) -> Option<AccountRefusal> {
-        for ((node, epoch), holder) in &row.holders {
-            if self.epoch_alive(*node, *epoch) {
-                return Some(AccountRefusal::InUse);
-            }
-            let later_process = self.node(*node).is_none_or(|node| node.start > holder.start);
-            if !holder.settled && !later_process && !force {
-                return Some(AccountRefusal::MayStillWrite { node: *node, epoch: *epoch });
-            }
-        }
-        None
-    }
 }

@@ -4,7 +4,7 @@ use crate::event::Fact;
 use crate::reply::{AccountDone, AccountRefusal};
 use crate::{
     Account, AccountId, CommandId, Done, Effect, Epoch, Holder, Limits, LogIndex, NodeId, Refusal, Reply, State,
-    Username,
+    Username, WallTime,
 };
 
 use super::Scope;
@@ -30,20 +30,29 @@ impl Sender {
 pub(super) struct Sheet<'a> {
     pub row: Account,
     pub index: LogIndex,
+    pub wall: WallTime,
     pub facts: Vec<Fact>,
     state: &'a State,
 }
 
-/// Changes an account's row, or leaves it as it was if the rule refuses.
+/// Changes an account's row, or leaves it as it was if the rule refuses. Removes it once it is nobody's home and nobody holds
+/// anything of it; whoever has the root later gets a new one, which is counted or marked if the folder is not empty.
 pub(super) fn edit(
     scope: &mut Scope<'_>,
     account: AccountId,
     rule: impl FnOnce(&mut Sheet<'_>) -> Result<AccountDone, AccountRefusal>,
 ) -> Reply {
     let row = scope.get::<Account>(&account).ok_or(Refusal::Account(AccountRefusal::NotFound))?;
-    let mut sheet = Sheet { row: Account::clone(&row), index: scope.index, facts: Vec::new(), state: &*scope.state };
+    let (index, wall) = (scope.index, scope.wall);
+    let mut sheet = Sheet { row: Account::clone(&row), index, wall, facts: Vec::new(), state: &*scope.state };
     let done = rule(&mut sheet).map_err(Refusal::Account)?;
     let Sheet { row: mut changed, facts, .. } = sheet;
+    if changed.holders.is_empty() && scope.state.users_of_account(account).next().is_none() {
+        scope.remove::<Account>(&account);
+        scope.effect(Effect::Account(account));
+        scope.event(Fact::AccountRemoved { account, root: changed.root.to_string() });
+        return Ok(Done::Account(done));
+    }
     if changed != *row {
         changed.revision = scope.index;
         scope.put(changed);
@@ -83,6 +92,7 @@ impl Sheet<'_> {
     pub fn mark(&mut self, reason: &str) {
         if !self.row.marked {
             self.row.marked = true;
+            self.row.marked_wall = self.wall;
             self.facts.push(Fact::AccountMarked { account: self.row.id, reason: reason.into() });
         }
     }

@@ -64,7 +64,7 @@ pub(super) fn samples() -> Vec<(&'static str, Command)> {
         ("inspected", AccountCommand::Inspected(Inspected { account, found, uncounted: false })),
         ("scan_begin", AccountCommand::ScanBegin(ScanBegin { account, node, epoch, force: true })),
         ("scan_commit", AccountCommand::ScanCommit(ScanCommit { account, begun: 40, found })),
-        ("want_scan", AccountCommand::WantScan { account }),
+        ("want_scan", AccountCommand::WantScan { account, force: true }),
     ];
     commands.into_iter().map(|(verb, command)| (verb, Command::Account(command))).collect()
 }

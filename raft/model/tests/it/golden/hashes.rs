@@ -149,7 +149,7 @@ fn limits_and_ends(script: &mut Script, sessions: &[SessionId]) {
 
 fn scan(script: &mut Script) {
     let account = script.id();
-    script.account("want scan", AccountCommand::WantScan { account }).unwrap();
+    script.account("want scan", AccountCommand::WantScan { account, force: false }).unwrap();
     let begin = ScanBegin { account, node: NodeId(3), epoch: script.world.epoch(3), force: false };
     script.account("scan begin", AccountCommand::ScanBegin(begin)).unwrap();
     let commit = ScanCommit { account, begun: script.world.index, found: Amount::new(444, 4) };

@@ -190,6 +190,7 @@ impl Driver {
             remote: "192.0.2.9:1".into(),
             protocol: "SFTP".into(),
             method: "password".into(),
+            ahead: Amount::new(self.random.below(3) as i64 * 40, self.random.below(3) as i64),
         };
         let mut sent = self.numbered(node, |_| Command::OpenSession(command))?;
         sent.view = Some(view);
