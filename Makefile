@@ -24,12 +24,12 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy, strace, nftables
-	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy, strace, nftables, faketime
+	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy faketime:faketime /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
-	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, sftp-server, strace"; fi
+	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, sftp-server, strace, faketime"; fi
 
 test: test-needs ## all tests, against real OpenSSH clients and real processes
 	$(CARGO) build --locked -p flotilla

@@ -1,5 +1,7 @@
 //! SFTP clients: a scripted one on russh for control over each request, and OpenSSH's own.
 
+mod tap;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -11,12 +13,15 @@ use russh::client::{self, AuthResult, Handle};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use tokio::process::Command;
+use tokio::sync::watch;
 
+use self::tap::Tap;
+pub use self::tap::Valve;
 use crate::lab::password_of;
 
 /// Accepts any host key and keeps the reason of a disconnect.
 pub struct Trusting {
-    farewell: tokio::sync::watch::Sender<Option<String>>,
+    farewell: watch::Sender<Option<String>>,
 }
 
 impl client::Handler for Trusting {
@@ -45,11 +50,19 @@ pub enum NoLogin {
     Disconnected(String),
 }
 
+/// A connection that has logged in, without a channel yet.
+pub struct LoggedIn {
+    pub ssh: Handle<Trusting>,
+    pub valve: Valve,
+    farewell: watch::Receiver<Option<String>>,
+}
+
 /// A logged-in SFTP session.
 pub struct Sftp {
     pub ssh: Handle<Trusting>,
     pub raw: Arc<RawSftpSession>,
-    farewell: tokio::sync::watch::Receiver<Option<String>>,
+    pub valve: Valve,
+    farewell: watch::Receiver<Option<String>>,
 }
 
 /// What an upload ended with.
@@ -62,6 +75,83 @@ pub enum Upload {
     Lost(String),
 }
 
+enum Credential {
+    Password(String),
+    Key(Arc<russh::keys::PrivateKey>),
+}
+
+/// What one login may take; the server's own waits are shorter.
+const LOGIN: Duration = Duration::from_secs(30);
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl LoggedIn {
+    /// Logs in by password (as `Lab::user` gave it), and opens nothing.
+    pub async fn login(port: u16, username: &str) -> Result<Result<LoggedIn, NoLogin>> {
+        let connect = LoggedIn::connect(local(port), username, Credential::Password(password_of(username)));
+        tokio::time::timeout(LOGIN, connect).await.context("login took over 30 s")?
+    }
+
+    /// Logs in by a private key without a passphrase.
+    pub async fn login_with_key(port: u16, username: &str, key: &Path) -> Result<Result<LoggedIn, NoLogin>> {
+        let key = Arc::new(russh::keys::load_secret_key(key, None)?);
+        let connect = LoggedIn::connect(local(port), username, Credential::Key(key));
+        tokio::time::timeout(LOGIN, connect).await.context("login took over 30 s")?
+    }
+
+    async fn connect(address: SocketAddr, username: &str, credential: Credential) -> Result<Result<LoggedIn, NoLogin>> {
+        let (sender, farewell) = watch::channel(None);
+        let config = client::Config { window_size: 16 << 20, ..client::Config::default() };
+        let connected = match Tap::connect(address).await {
+            Ok((tap, valve)) => client::connect_stream(Arc::new(config), tap, Trusting { farewell: sender })
+                .await
+                .map(|ssh| LoggedIn { ssh, valve, farewell }),
+            Err(error) => Err(error.into()),
+        };
+        let mut own = match connected {
+            Ok(own) => own,
+            Err(error) => return Ok(Err(NoLogin::Disconnected(error.to_string()))),
+        };
+        let answered = match credential {
+            Credential::Password(password) => own.ssh.authenticate_password(username, password).await,
+            Credential::Key(key) => {
+                let key = russh::keys::PrivateKeyWithHashAlg::new(key, None);
+                own.ssh.authenticate_publickey(username, key).await
+            }
+        };
+        match answered {
+            Ok(AuthResult::Success) => Ok(Ok(own)),
+            // The library's client says "failure" of a connection that ended, too, but then names no methods to go on with.
+            Ok(AuthResult::Failure { remaining_methods, .. }) if !remaining_methods.is_empty() => {
+                Ok(Err(NoLogin::Denied))
+            }
+            Ok(AuthResult::Failure { .. }) => Ok(Err(own.gone("closed during the login".into()).await)),
+            Err(error) => Ok(Err(own.gone(error.to_string()).await)),
+        }
+    }
+
+    /// Opens the subsystem.
+    pub async fn sftp(mut self) -> Result<Sftp, NoLogin> {
+        match open_sftp(&self.ssh).await {
+            Ok(raw) => Ok(Sftp { ssh: self.ssh, raw: Arc::new(raw), valve: self.valve, farewell: self.farewell }),
+            Err(error) => Err(self.gone(error.to_string()).await),
+        }
+    }
+
+    /// Ends the connection as a well-behaved client does, and waits until the socket is closed.
+    pub async fn leave(self) {
+        leave(self.ssh).await;
+    }
+
+    /// The reason that the server gave, else the client's own.
+    async fn gone(&mut self, otherwise: String) -> NoLogin {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.farewell.wait_for(Option::is_some)).await;
+        NoLogin::Disconnected(self.farewell.borrow().clone().unwrap_or(otherwise))
+    }
+}
+
 impl Sftp {
     /// Logs in by password (as `Lab::user` gave it) and opens the subsystem.
     pub async fn login(port: u16, username: &str) -> Result<Result<Sftp, NoLogin>> {
@@ -69,43 +159,15 @@ impl Sftp {
     }
 
     pub async fn login_with(port: u16, username: &str, password: &str) -> Result<Result<Sftp, NoLogin>> {
-        let connect = Sftp::login_at(SocketAddr::from(([127, 0, 0, 1], port)), username, password);
-        tokio::time::timeout(Duration::from_secs(30), connect).await.context("login took over 30 s")?
+        let connect = Sftp::login_at(local(port), username, password);
+        tokio::time::timeout(LOGIN, connect).await.context("login took over 30 s")?
     }
 
     /// Logs in at any address. No time limit.
     pub async fn login_at(address: SocketAddr, username: &str, password: &str) -> Result<Result<Sftp, NoLogin>> {
-        let (sender, farewell) = tokio::sync::watch::channel(None);
-        let config = client::Config { nodelay: true, window_size: 4 << 20, ..client::Config::default() };
-        let handler = Trusting { farewell: sender };
-        let mut ssh = match client::connect(Arc::new(config), address, handler).await {
-            Ok(ssh) => ssh,
-            Err(error) => return Ok(Err(NoLogin::Disconnected(error.to_string()))),
-        };
-        let gone = |error: String, farewell: &tokio::sync::watch::Receiver<Option<String>>| {
-            NoLogin::Disconnected(farewell.borrow().clone().unwrap_or(error))
-        };
-        match ssh.authenticate_password(username, password).await {
-            Ok(AuthResult::Success) => {}
-            // The library's client says "failure" of a connection that ended, too, but then names no methods to go on with.
-            Ok(AuthResult::Failure { remaining_methods, .. }) if !remaining_methods.is_empty() => {
-                return Ok(Err(NoLogin::Denied));
-            }
-            Ok(AuthResult::Failure { .. }) => {
-                settle(&mut farewell.clone()).await;
-                return Ok(Err(gone("closed during the login".into(), &farewell)));
-            }
-            Err(error) => {
-                settle(&mut farewell.clone()).await;
-                return Ok(Err(gone(error.to_string(), &farewell)));
-            }
-        }
-        match open_sftp(&ssh).await {
-            Ok(raw) => Ok(Ok(Sftp { ssh, raw: Arc::new(raw), farewell })),
-            Err(error) => {
-                settle(&mut farewell.clone()).await;
-                Ok(Err(gone(error.to_string(), &farewell)))
-            }
+        match LoggedIn::connect(address, username, Credential::Password(password.to_owned())).await? {
+            Ok(own) => Ok(own.sftp().await),
+            Err(no) => Ok(Err(no)),
         }
     }
 
@@ -167,13 +229,13 @@ impl Sftp {
     /// Ends the connection as a well-behaved client does, and waits until the socket is closed.
     pub async fn leave(self) {
         let _ = self.raw.close_session();
-        let _ = self.ssh.disconnect(russh::Disconnect::ByApplication, "", "en").await;
-        let _ = tokio::time::timeout(Duration::from_secs(3), self.ssh).await;
+        leave(self.ssh).await;
     }
 }
 
-async fn settle(farewell: &mut tokio::sync::watch::Receiver<Option<String>>) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), farewell.wait_for(Option::is_some)).await;
+async fn leave(ssh: Handle<Trusting>) {
+    let _ = ssh.disconnect(russh::Disconnect::ByApplication, "", "en").await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), ssh).await;
 }
 
 async fn open_sftp(ssh: &Handle<Trusting>) -> Result<RawSftpSession> {

@@ -1,16 +1,22 @@
 //! A cluster of real processes on loopback: `flotilla dev` under a temporary folder, with faults by signal.
 
+mod mount;
+mod plan;
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{Mutex, MutexGuard};
 
+pub use self::mount::{Filling, Mount};
+pub use self::plan::Plan;
+pub use self::ports::Ports;
 use crate::rest::Rest;
 
 /// How long a cluster may take from its start to `ready`.
@@ -18,9 +24,6 @@ const START: Duration = Duration::from_secs(60);
 
 /// Labs run one at a time: each has three nodes on a machine with two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-
-/// Each lab of this process gets ports of its own.
-static NEXT_OFFSET: AtomicU16 = AtomicU16::new(0);
 
 /// One node's process as `dev` printed it, or as restarted here.
 struct Node {
@@ -35,7 +38,9 @@ pub struct Lab {
     dev: Child,
     _output: Lines<BufReader<ChildStdout>>,
     nodes: Vec<Node>,
-    offset: u16,
+    ports: Ports,
+    /// Small file systems under the folder, by the path that was given.
+    mounts: Vec<(String, Mount)>,
     folder: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -51,52 +56,25 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 impl Lab {
+    pub fn plan(nodes: usize) -> Plan {
+        Plan::new(nodes)
+    }
+
     /// Starts `nodes` nodes and waits for `ready`.
     pub async fn start(nodes: usize) -> Result<Lab> {
-        Lab::start_with(nodes, &[]).await
+        Lab::plan(nodes).start().await
     }
 
     /// Starts with further arguments for `dev`.
     pub async fn start_with(nodes: usize, arguments: &[&str]) -> Result<Lab> {
-        Lab::start_at(nodes, arguments, |_, _| String::new()).await
+        Lab::plan(nodes).arguments(arguments).start().await
     }
 
     /// Starts with a piece of configuration in each node's `conf.d`, made from the node's number and the port offset.
     pub async fn start_configured(nodes: usize, config: impl Fn(u16, u16) -> String) -> Result<Lab> {
-        Lab::start_at(nodes, &[], config).await
-    }
-
-    async fn start_at(nodes: usize, arguments: &[&str], config: impl Fn(u16, u16) -> String) -> Result<Lab> {
-        let turn = ONE_AT_A_TIME.lock().await;
-        let parent = std::env::var_os("FLOTILLA_LAB_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let folder = tempfile::Builder::new().prefix("flotilla-lab-").tempdir_in(parent)?;
-        // Below 32768, where the kernel takes ports for outgoing connections.
-        let pid = u16::try_from(std::process::id() % 60).unwrap_or(0);
-        let offset = 10_000 + pid * 200 + NEXT_OFFSET.fetch_add(10, Ordering::Relaxed) % 100;
-        for node in 1..=nodes as u16 {
-            let extra = folder.path().join(format!("node{node}/conf.d"));
-            std::fs::create_dir_all(&extra)?;
-            std::fs::write(extra.join("lab.toml"), config(node, offset))?;
-        }
-        let mut dev = Command::new(binary()?)
-            .args(["dev", "--nodes", &nodes.to_string(), "--port-offset", &offset.to_string(), "--dir"])
-            .arg(folder.path())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting flotilla dev")?;
-        let mut output = BufReader::new(dev.stdout.take().context("dev has a stdout")?).lines();
-        let nodes = match tokio::time::timeout(START, read_until_ready(&mut output)).await {
-            Ok(Ok(nodes)) => nodes,
-            failed => {
-                let text = stderr_of(&mut dev).await;
-                bail!("dev did not become ready: {:?}\n{text}", failed.map(|result| result.err()));
-            }
-        };
-        Ok(Lab { dev, _output: output, nodes, offset, folder, _turn: turn })
+        let ports = Ports::claim()?;
+        let settings = (1..=nodes).map(|node| (node, config(node as u16, ports.offset))).collect();
+        Lab::plan(nodes).on(ports, settings).start().await
     }
 
     pub fn folder(&self) -> &Path {
@@ -108,14 +86,22 @@ impl Lab {
     }
     /// Nodes are numbered from 1.
     pub fn sftp_port(&self, node: usize) -> u16 {
-        2021 + self.offset + node as u16
+        2021 + self.ports.offset + node as u16
     }
     pub fn admin_port(&self, node: usize) -> u16 {
-        7980 + self.offset + 100 * node as u16
+        7980 + self.ports.offset + 100 * node as u16
+    }
+    pub fn peer_port(&self, node: usize) -> u16 {
+        7982 + self.ports.offset + 100 * node as u16
+    }
+    /// The file system that the plan put at `path`.
+    pub fn mounted(&self, path: &str) -> Result<&Mount> {
+        let found = self.mounts.iter().find(|(own, _)| own == path);
+        found.map(|(_, mount)| mount).with_context(|| format!("nothing is mounted at {path}"))
     }
     /// Added to all ports of this lab.
     pub fn port_offset(&self) -> u16 {
-        self.offset
+        self.ports.offset
     }
     pub fn size(&self) -> usize {
         self.nodes.len()
@@ -131,6 +117,18 @@ impl Lab {
         Ok(Rest::new(self.admin_port(node), Some(self.admin_token()?)))
     }
 
+    /// Runs a verb of the command line against a node: whether it succeeded, and what it printed on both streams.
+    pub async fn cli(&self, node: usize, arguments: &[&str]) -> Result<(bool, String)> {
+        let endpoint = format!("http://127.0.0.1:{}", self.admin_port(node));
+        let mut command = Command::new(binary()?);
+        command.args(arguments).args(["--endpoint", &endpoint, "--token-file"]);
+        command.arg(self.folder().join("admin.token")).stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(30), command.output()).await;
+        let output = output.with_context(|| format!("{arguments:?} took over 30 s"))??;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// Makes a user with a password equal to its name and the given limits.
     pub async fn user(&self, name: &str, max_sessions: u32, quota_size: u64, quota_files: u64) -> Result<()> {
         let body = serde_json::json!({
@@ -140,6 +138,23 @@ impl Lab {
         let (status, answer) = self.rest(1)?.post("/api/v2/users", &body).await?;
         ensure!(status == 201, "creating {name}: {status} {answer}");
         Ok(())
+    }
+
+    /// Makes `count` users through a node, eight at a time: that many commits.
+    pub async fn commits(&self, node: usize, prefix: &str, count: usize) -> Result<()> {
+        use futures::stream::{self, StreamExt, TryStreamExt};
+        let rest = self.rest(node)?;
+        let made = (0..count).map(|n| {
+            let body =
+                serde_json::json!({"username": format!("{prefix}{n}"), "status": 1, "permissions": {"/": ["*"]}});
+            let rest = rest.clone();
+            async move {
+                let (status, answer) = rest.post("/api/v2/users", &body).await?;
+                ensure!(status == 201, "{status} {answer}");
+                Ok(())
+            }
+        });
+        stream::iter(made).buffer_unordered(8).try_collect().await
     }
 
     /// The node that leads, as a majority of the nodes says.
@@ -185,17 +200,45 @@ impl Lab {
         self.signal(node, Signal::CONT)
     }
 
-    /// Starts a killed node with the command that `dev` printed, and waits until it answers `/livez`.
-    pub async fn restart(&mut self, node: usize) -> Result<()> {
-        // Reaped means that its last thread is gone, and with it its sockets and locks: by us or, at first, by `dev`.
+    /// Waits until a node that was told to end has ended: by its last thread, and with it its sockets and locks.
+    pub async fn gone(&mut self, node: usize) -> Result<()> {
+        // Reaped by us or, at first, by `dev`.
         if let Some(mut own) = self.nodes[node - 1].own.take() {
-            own.wait().await?;
+            tokio::time::timeout(START, own.wait()).await.context("the node does not end")??;
         }
         let process = PathBuf::from(format!("/proc/{}", self.pid(node)));
-        self.until(START, "the killed process is gone", async || Ok(!process.exists())).await?;
-        let log = std::fs::File::create(self.folder.path().join(format!("node{node}.restarted.log")))?;
+        self.until(START, "the process is gone", async || Ok(!process.exists())).await
+    }
+
+    /// SIGTERM, and waits until the node has ended.
+    pub async fn stop(&mut self, node: usize) -> Result<()> {
+        self.signal(node, Signal::TERM)?;
+        self.gone(node).await
+    }
+
+    /// Tries to start a node that must not start; what it says on standard error and in its log.
+    pub async fn refuses_to_start(&mut self, node: usize) -> Result<String> {
+        self.gone(node).await?;
         let line = &self.nodes[node - 1].restart;
-        let child = Command::new(&line[0]).args(&line[1..]).stderr(log).kill_on_drop(true).spawn()?;
+        let output = Command::new(&line[0]).args(&line[1..]).kill_on_drop(true).stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(START, output).await.context("the node runs although it must not")??;
+        ensure!(!output.status.success(), "the node ended well although it must not");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Starts a killed node with the command that `dev` printed, and waits until it answers `/livez`.
+    pub async fn restart(&mut self, node: usize) -> Result<()> {
+        self.restart_under(node, &[]).await
+    }
+
+    /// As `restart`, with the program started by another: `faketime`, `unshare` and their like.
+    pub async fn restart_under(&mut self, node: usize, wrapper: &[&str]) -> Result<()> {
+        self.gone(node).await?;
+        let log = std::fs::File::create(self.folder.path().join(format!("node{node}.restarted.log")))?;
+        let own = self.nodes[node - 1].restart.iter().map(String::as_str);
+        let line: Vec<&str> = wrapper.iter().copied().chain(own).collect();
+        let child = Command::new(line[0]).args(&line[1..]).stderr(log).kill_on_drop(true).spawn();
+        let child = child.with_context(|| line.join(" "))?;
         let pid = Pid::from_raw(child.id().context("just started")? as i32).context("a pid is positive")?;
         self.nodes[node - 1].pid = pid;
         self.nodes[node - 1].own = Some(child);
@@ -232,17 +275,47 @@ impl Lab {
         }
     }
 
+    /// What a node logged so far, JSON lines.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("node{node}/node.log"))).unwrap_or_default()
+    }
+
+    /// A node's log lines in which `key` is `value`. Every line must be a JSON object with a time and a level.
+    pub fn logged(&self, node: usize, key: &str, value: &str) -> Result<Vec<serde_json::Value>> {
+        let mut found = Vec::new();
+        for line in self.log(node).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            ensure!(line["time"].is_string() && line["level"].is_string(), "no time or level: {line}");
+            if line[key] == value {
+                found.push(line);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Why `/readyz` says 503; empty when it says 200.
+    pub async fn unready(&self, node: usize) -> Result<String> {
+        let (status, answer) = Rest::new(self.admin_port(node), None).get("/readyz").await?;
+        Ok(if status == 200 { String::new() } else { answer["reasons"].to_string() })
+    }
+
     /// The last lines of each node's log, for a failure's text.
     pub fn log_tails(&self) -> String {
         let mut text = String::new();
         for node in 1..=self.size() {
-            let log =
-                std::fs::read_to_string(self.folder.path().join(format!("node{node}/node.log"))).unwrap_or_default();
+            let log = self.log(node);
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(15)..].join("\n");
             text.push_str(&format!("--- node {node}\n{tail}\n"));
         }
         text
+    }
+
+    /// Puts a file into a user's home behind the server's back, as an operator might.
+    pub fn seed(&self, username: &str, name: &str, size: u64) -> Result<()> {
+        let home = self.files().join(username);
+        std::fs::create_dir_all(&home)?;
+        Ok(std::fs::write(home.join(name), crate::client::pattern(0, size as usize))?)
     }
 
     /// Bytes and files under a user's home, as the file system says.

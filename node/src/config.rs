@@ -37,6 +37,8 @@ pub struct Config {
     #[serde(default)]
     pub health: HealthSection,
     #[serde(default)]
+    pub raft: RaftSection,
+    #[serde(default)]
     pub log: LogSection,
     /// At least one; a user without `home_dir` lives under the first.
     #[serde(default)]
@@ -145,6 +147,17 @@ pub struct HealthSection {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+pub struct RaftSection {
+    /// A snapshot is written, and the log purged, after this many entries since the last one …
+    pub snapshot_entries: u64,
+    /// … or this many bytes of them.
+    pub snapshot_bytes: u64,
+    /// Entries kept behind a snapshot for followers that were away; one that missed more gets the snapshot.
+    pub keep_entries: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct LogSection {
     /// `error`, `warn`, `info`, `debug`, or a tracing filter.
     pub level: String,
@@ -174,6 +187,12 @@ impl Default for SftpSection {
 impl Default for AdminSection {
     fn default() -> Self {
         AdminSection { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: None }
+    }
+}
+
+impl Default for RaftSection {
+    fn default() -> Self {
+        RaftSection { snapshot_entries: 20_000, snapshot_bytes: 64 << 20, keep_entries: 5_000 }
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 
 use crate::bootstrap::{Bootstrap, Demo};
 use crate::config::{
-    AdminSection, Config, Durability, HealthSection, LogSection, MemberSection, NodeSection, PeersSection, SftpListen,
-    SftpSection, StorageSection,
+    AdminSection, Config, Durability, HealthSection, LogSection, MemberSection, NodeSection, PeersSection, RaftSection,
+    SftpListen, SftpSection, StorageSection,
 };
 use crate::secrets::{ClusterKey, random_text, write_secret};
 
@@ -205,6 +205,7 @@ fn config(arguments: &DevArgs, dir: &Path, node: u16, cluster_id: &str) -> Resul
         },
         admin: AdminSection { listen: local(own.admin), tls: None },
         health: HealthSection::default(),
+        raft: RaftSection::default(),
         log: LogSection { level: arguments.log_level.clone(), file: Some(folder.join("node.log")) },
         storage: vec![StorageSection { name: "files".into(), path: dir.join("files") }],
     })

@@ -1,10 +1,12 @@
 //! The `flotilla` program: one binary for nodes, the demonstration and administration.
 
+mod addresses;
 mod admin_tls;
 mod backup;
 mod bootstrap;
 mod cli;
 mod config;
+mod descriptors;
 mod dev;
 mod gauges;
 mod notify;

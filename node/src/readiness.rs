@@ -29,6 +29,7 @@ impl flotilla_api::Readiness for NodeReadiness {
             reasons.push("does not serve SFTP yet".to_owned());
         }
         let status = self.cluster.status();
+        reasons.extend(status.trouble);
         if !status.caught_up {
             reasons.push("has not caught up with the cluster since its start".to_owned());
         }

@@ -57,6 +57,8 @@ async fn serve(
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     drain: CancellationToken,
 ) -> Result<()> {
+    crate::addresses::check(&config)?;
+    crate::descriptors::raise(config.sftp.max_connections as u64);
     let key = ClusterKey::load(&config.node.cluster_key_file)?;
     let storages = open_storages(&config).await?;
     let file = arguments.config.config.with_file_name("bootstrap.json");
@@ -178,6 +180,9 @@ pub fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Co
     raft.certificate_pem = read(&peers.certificate_file)?;
     raft.key_pem = secret_file::read("peers.key_file", &peers.key_file)?;
     raft.version = env!("CARGO_PKG_VERSION").to_owned();
+    raft.snapshot_entries = config.raft.snapshot_entries;
+    raft.snapshot_bytes = config.raft.snapshot_bytes;
+    raft.keep_entries = config.raft.keep_entries;
     Ok(raft)
 }
 

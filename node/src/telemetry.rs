@@ -1,5 +1,7 @@
 //! JSON log lines with `sender`, `time`, `level`, and the metrics recorder.
 
+mod line;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,11 +10,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwapOption;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use self::line::JsonLine;
 use crate::config::LogSection;
 
 /// The log of a running process: its level and file can be changed.
@@ -59,14 +61,7 @@ impl Logs {
         output.open(log.file.as_deref())?;
         let (filter, handle) = reload::Layer::new(filter(log)?);
         let writer = output.clone();
-        let layer = tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .with_target(false)
-            .with_timer(SystemTime)
-            .with_writer(move || writer.clone());
+        let layer = tracing_subscriber::fmt::layer().event_format(JsonLine).with_writer(move || writer.clone());
         tracing_subscriber::registry().with(layer.with_filter(filter)).init();
         std::panic::set_hook(Box::new(|panic| {
             metrics::counter!("flotilla_panics_total").increment(1);

@@ -165,6 +165,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.last_term = meta.last_log_id.map_or(0, |id| id.leader_id.term);
         self.shared.snapshot_taken();
         let index = meta.last_log_id.map_or(0, |id| id.index);
+        tracing::info!(event = "snapshot_installed", index);
         self.shared.publish(self.state.clone(), index, &Changed::Everything);
         Ok(())
     }

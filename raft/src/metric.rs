@@ -35,6 +35,11 @@ pub fn applied(index: u64, took: std::time::Duration) {
     histogram!("flotilla_raft_apply_seconds").record(took.as_secs_f64());
 }
 
+/// Entries up to this index are gone from this node's log.
+pub fn purged(index: u64) {
+    gauge!("flotilla_raft_purged").set(index as f64);
+}
+
 fn kind(command: &flotilla_model::Command) -> &'static str {
     use flotilla_model::Command::*;
     match command {

@@ -169,6 +169,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         log: log.shown(),
         memory: Arc::new(PeerMemory::open(&folder.peers_file())?),
         refused: watch::Sender::new(None),
+        told: Default::default(),
     });
     let addresses = config.peers.iter().map(|(node, address)| (*node, address.peer.clone())).collect();
     let runtime = tokio::runtime::Handle::current();

@@ -39,7 +39,8 @@ async fn openssh_client_works_through_any_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dev_started_again_goes_on_with_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    let offset = 9_400;
+    let ports = flotilla_jepsen::lab::Ports::claim().unwrap();
+    let offset = ports.offset;
     let mut secrets = Vec::new();
     for run in 0..2 {
         let mut dev = tokio::process::Command::new(flotilla_jepsen::lab::binary().unwrap())

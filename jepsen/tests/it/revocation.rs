@@ -1,74 +1,167 @@
-//! P3 by hand: disabling ends everything by the time the command answers.
+//! P3 by hand: what takes something away has ended everything concerned, on every node, by the time it answers.
 
 use std::time::{Duration, Instant};
 
-use flotilla_jepsen::client::{NoLogin, Sftp, Upload};
+use flotilla_jepsen::client::{LoggedIn, NoLogin, Sftp, Upload, Valve};
 use flotilla_jepsen::lab::Lab;
-use serde_json::json;
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use tokio::sync::watch;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn disabling_ends_transfers_on_every_node_by_its_answer() {
-    let lab = Lab::start(3).await.unwrap();
-    for round in 0..5 {
-        let name = format!("revoked{round}");
-        lab.user(&name, 0, 0, 0).await.unwrap();
-        let mut sessions = Vec::new();
-        for node in 1..=3 {
-            sessions.push(Sftp::login(lab.sftp_port(node), &name).await.unwrap().expect("login"));
+const MIB: u64 = 1 << 20;
+const SOON: Duration = Duration::from_secs(10);
+
+/// A user's connections to one node: one that stopped reading in a download, one in an upload, one idle, one without
+/// a channel.
+struct Crowd {
+    stalled: Sftp,
+    uploading: Sftp,
+    idle: Sftp,
+    bare: LoggedIn,
+}
+
+impl Crowd {
+    async fn gather(lab: &Lab, node: usize, user: &str) -> Crowd {
+        let port = lab.sftp_port(node);
+        let login = async || Sftp::login(port, user).await.unwrap().expect("login");
+        let crowd = Crowd {
+            stalled: login().await,
+            uploading: login().await,
+            idle: login().await,
+            bare: LoggedIn::login(port, user).await.unwrap().expect("login"),
+        };
+        crowd.stop_reading().await;
+        crowd.upload_for_ever(node).await;
+        crowd
+    }
+
+    /// Asks for 16 MiB and reads nothing of it, until the server's kernel takes no more.
+    async fn stop_reading(&self) {
+        let raw = &self.stalled.raw;
+        let handle = raw.open("/big", OpenFlags::READ, FileAttributes::empty()).await.unwrap().handle;
+        self.stalled.valve.close();
+        for at in 0..128u64 {
+            let (raw, handle) = (raw.clone(), handle.clone());
+            tokio::spawn(async move { raw.read(handle, at << 17, 1 << 17).await });
         }
-        let uploads: Vec<_> = sessions
-            .iter()
-            .map(|sftp| {
-                let raw = sftp.raw.clone();
-                tokio::spawn(async move {
-                    use russh_sftp::protocol::{FileAttributes, OpenFlags};
-                    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
-                    let handle = raw.open("/endless", flags, FileAttributes::empty()).await?.handle;
-                    let mut last = Instant::now();
-                    for at in 0.. {
-                        match raw.write(&handle, at * 32768, vec![7; 32768]).await {
-                            Ok(_) => last = Instant::now(),
-                            Err(_) => break,
-                        }
-                    }
-                    Ok::<_, russh_sftp::client::error::Error>(last)
-                })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(300)).await; // the transfers are to be under way; nothing to await
-        let asked = Instant::now();
-        let (_, mut user) = lab.rest(2).unwrap().get(&format!("/api/v2/users/{name}")).await.unwrap();
-        user["status"] = json!(0);
-        let (status, answer) = lab.rest(2).unwrap().put(&format!("/api/v2/users/{name}"), &user).await.unwrap();
-        let answered = Instant::now();
-        assert_eq!(status, 200, "{answer}");
-        assert!(asked.elapsed() < Duration::from_millis(1500), "took {:?}", asked.elapsed());
-        for (node, upload) in (1..).zip(uploads) {
-            let last = tokio::time::timeout(Duration::from_secs(5), upload).await.expect("the transfer ends").unwrap();
-            // What was acknowledged before the answer may be read by the client a little later.
-            if let Ok(last) = last {
-                let late = last.saturating_duration_since(answered);
-                assert!(late < Duration::from_millis(250), "node {node} acknowledged {late:?} after the answer");
+        self.stalled.valve.stalled(Duration::from_secs(30)).await.unwrap();
+    }
+
+    /// Returns when writes have been acknowledged.
+    async fn upload_for_ever(&self, node: usize) {
+        let raw = self.uploading.raw.clone();
+        let handle = self.uploading.create(&format!("/endless{node}")).await.unwrap();
+        let (acknowledged, mut seen) = watch::channel(0);
+        tokio::spawn(async move {
+            for at in 0u64.. {
+                if raw.write(&handle, at * 32768, vec![7; 32768]).await.is_err() {
+                    break;
+                }
+                acknowledged.send_replace(at);
             }
+        });
+        tokio::time::timeout(SOON, seen.wait_for(|at| *at >= 4)).await.unwrap().unwrap();
+    }
+
+    fn valves(&self) -> [&Valve; 4] {
+        [&self.stalled.valve, &self.uploading.valve, &self.idle.valve, &self.bare.valve]
+    }
+
+    /// Directly after the command's answer: every connection is reset, nothing came after it, no channel opens.
+    async fn is_cut(&self, arrived: [u64; 4], what: &str) {
+        self.stalled.valve.open();
+        let which = ["stalled", "uploading", "idle", "bare"];
+        for ((valve, arrived), which) in self.valves().into_iter().zip(arrived).zip(which) {
+            let reset = valve.reset(SOON).await.unwrap();
+            assert!(reset, "{what}: the {which} connection ended in order instead of being reset");
+            assert!(valve.arrived().unwrap() <= arrived, "{what}: bytes came to the {which} client after the answer");
         }
-        for sftp in sessions {
-            assert!(sftp.ssh.channel_open_session().await.is_err(), "a new channel opened on an old connection");
+        for ssh in [&self.stalled.ssh, &self.uploading.ssh, &self.idle.ssh, &self.bare.ssh] {
+            assert!(ssh.channel_open_session().await.is_err(), "{what}: a channel opened on an old connection");
         }
-        assert!(matches!(Sftp::login(lab.sftp_port(1), &name).await.unwrap(), Err(NoLogin::Denied)));
-        assert!(lab.stored(&name).unwrap().1 == 0, "an upload that never closed became visible");
     }
 }
 
+/// Runs a command through node 2 while the user has a crowd on each node.
+async fn cuts_everything(lab: &Lab, user: &str, verb: &[&str]) {
+    lab.user(user, 0, 0, 0).await.unwrap();
+    lab.seed(user, "big", 16 * MIB).unwrap();
+    let mut crowds = Vec::new();
+    for node in 1..=3 {
+        crowds.push(Crowd::gather(lab, node, user).await);
+    }
+    // What a stalled reader has at the moment is all it will ever get.
+    let held: Vec<u64> = crowds.iter().map(|crowd| crowd.stalled.valve.arrived().unwrap()).collect();
+    let what = format!("{verb:?}");
+    let asked = Instant::now();
+    let (ok, text) = lab.cli(2, verb).await.unwrap();
+    let took = asked.elapsed();
+    let arrived: Vec<[u64; 4]> =
+        crowds.iter().map(|crowd| crowd.valves().map(|valve| valve.arrived().unwrap())).collect();
+    assert!(ok, "{what}: {text}");
+    assert!(!text.contains("has not confirmed"), "{what}: {text}\n{}", lab.log_tails());
+    // A second at most on the server; the rest is the program's start.
+    assert!(took < Duration::from_secs(2), "{what} took {took:?}");
+    for (n, crowd) in crowds.iter().enumerate() {
+        assert!(arrived[n][0] <= held[n], "{what}: the stalled reader of node {} got more", n + 1);
+        crowd.is_cut(arrived[n], &what).await;
+    }
+    assert_eq!(lab.stored(user).unwrap(), (16 * MIB, 1), "{what}: an upload that never closed became visible");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_session_ends_and_others_go_on() {
+async fn what_revokes_has_cut_stalled_running_and_idle_sessions_on_every_node_by_its_answer() {
+    let lab = Lab::start(3).await.unwrap();
+    cuts_everything(&lab, "disabled", &["user", "update", "disabled", "--disable"]).await;
+    assert!(matches!(Sftp::login(lab.sftp_port(1), "disabled").await.unwrap(), Err(NoLogin::Denied)));
+
+    cuts_everything(&lab, "removed", &["user", "remove", "removed"]).await;
+    assert!(matches!(Sftp::login(lab.sftp_port(3), "removed").await.unwrap(), Err(NoLogin::Denied)));
+
+    cuts_everything(&lab, "narrowed", &["user", "update", "narrowed", "--permission", "/=list,download"]).await;
+    let again = Sftp::login(lab.sftp_port(1), "narrowed").await.unwrap().expect("may still log in");
+    assert_eq!(again.download("/big").await.unwrap().len() as u64, 16 * MIB);
+    assert!(
+        matches!(again.upload("/new", 1000, 1000).await, Upload::Refused(text) if text.contains("PermissionDenied"))
+    );
+    // What only adds ends nothing, and is there at the next request.
+    let (ok, text) = lab.cli(3, &["user", "update", "narrowed", "--permission", "/=*"]).await.unwrap();
+    assert!(ok, "{text}");
+    lab.until(SOON, "the session may write", async || {
+        Ok(matches!(again.upload("/new", 1000, 1000).await, Upload::Stored))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kick_and_a_lowered_limit_end_just_the_sessions_concerned() {
     let lab = Lab::start(3).await.unwrap();
     lab.user("kicked", 0, 0, 0).await.unwrap();
-    let mut victim = Sftp::login(lab.sftp_port(1), "kicked").await.unwrap().expect("login");
+    lab.seed("kicked", "big", 16 * MIB).unwrap();
+    let victims = Crowd::gather(&lab, 1, "kicked").await;
     let (_, list) = lab.rest(3).unwrap().get("/api/v2/connections").await.unwrap();
-    let id = list[0]["connection_id"].as_str().expect("an id").to_owned();
+    let ids = list.as_array().expect("a list").iter().map(|row| row["connection_id"].as_str().expect("an id"));
+    let ids: Vec<String> = ids.map(str::to_owned).collect();
+    assert_eq!(ids.len(), 4, "{list}");
     let other = Sftp::login(lab.sftp_port(2), "kicked").await.unwrap().expect("login");
-    let (status, answer) = lab.rest(3).unwrap().delete(&format!("/api/v2/connections/{id}")).await.unwrap();
-    assert_eq!(status, 200, "{answer}");
-    victim.ended(Duration::from_secs(2)).await.unwrap();
+    for id in &ids {
+        let (ok, text) = lab.cli(3, &["session", "kill", id]).await.unwrap();
+        assert!(ok && !text.contains("has not confirmed"), "{text}");
+    }
+    let arrived = victims.valves().map(|valve| valve.arrived().unwrap());
+    victims.is_cut(arrived, "session kill").await;
     assert!(matches!(other.upload("/f", 100_000, 32768).await, Upload::Stored));
+
+    lab.user("fewer", 3, 0, 0).await.unwrap();
+    let mut sessions = Vec::new();
+    for node in [2, 3, 1] {
+        sessions.push(Sftp::login(lab.sftp_port(node), "fewer").await.unwrap().expect("login"));
+    }
+    let (ok, text) = lab.cli(1, &["user", "update", "fewer", "--max-sessions", "1"]).await.unwrap();
+    assert!(ok && !text.contains("has not confirmed"), "{text}");
+    for newer in &sessions[1..] {
+        assert!(newer.valve.reset(SOON).await.unwrap());
+    }
+    assert!(matches!(sessions[0].upload("/f", 100_000, 32768).await, Upload::Stored), "the oldest goes on");
+    assert!(Sftp::login(lab.sftp_port(2), "fewer").await.unwrap().is_err(), "a second one is refused");
 }

@@ -28,6 +28,11 @@ pub fn values(config: &Config, layers: &Layers) -> Vec<Problem> {
     sftp(config, &mut found);
     admin(config, &mut found);
     addresses(config, &mut found);
+    for (key, value) in [("entries", config.raft.snapshot_entries), ("bytes", config.raft.snapshot_bytes)] {
+        if value == 0 {
+            found.note(&format!("raft.snapshot_{key}"), "0 asks for no end of snapshots", "give at least 1");
+        }
+    }
     let level = &config.log.level;
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(level) {
         found.note("log.level", format!("{level:?}: {error}"), "give error, warn, info, debug, or a tracing filter");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProxyProtocol;
@@ -15,8 +16,12 @@ use crate::server::Shared;
 /// A pause when the system has no descriptor or memory left: connections wait in the backlog meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
+/// A lack that lasts is told of so often.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
 /// Accepts until the drain begins; closing the listener then refuses new connections at once.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: ProxyProtocol, drain: CancellationToken) {
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -30,11 +35,22 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: Proxy
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "connections cannot be accepted");
+                if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+                    told = Some(Instant::now());
+                    tracing::error!(sender = "ssh", %error, advice = advice(&error), "connections cannot be accepted");
+                }
                 metrics::counter!("flotilla_ssh_accept_errors_total").increment(1);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(raw) if raw == rustix::io::Errno::MFILE.raw_os_error() => "raise the limit of open files (LimitNOFILE)",
+        Some(raw) if raw == rustix::io::Errno::NFILE.raw_os_error() => "raise fs.file-max of this machine",
+        _ => "this machine lacks memory",
     }
 }
 

@@ -139,3 +139,13 @@ fn no_test_is_switched_off_and_no_module_is_called_mod() {
         assert_ne!(file.file_name().unwrap(), "mod.rs", "{}", file.display());
     }
 }
+
+/// A name in backticks with three underscores or more is a test.
+#[test]
+fn every_test_that_the_proofs_name_exists() {
+    let proofs = std::fs::read_to_string(root().join("docs/proofs.md")).unwrap();
+    let sources: String = all_sources().iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let names = proofs.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3);
+    let missing: Vec<&str> = names.filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "docs/proofs.md names tests that do not exist: {missing:#?}");
+}

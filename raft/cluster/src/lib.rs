@@ -60,6 +60,8 @@ pub struct Status {
     pub quorum_ack_age_ms: Option<u64>,
     /// Whether this node has caught up since its start and needs no snapshot.
     pub caught_up: bool,
+    /// What keeps this node out of the cluster, for people: a peer that refuses its store, or its own store that failed.
+    pub trouble: Vec<String>,
 }
 
 /// What changed since the last call: rows to look at again, or everything after a snapshot or a restart.

@@ -142,6 +142,7 @@ impl Cluster for LocalCluster {
             learners: Vec::new(),
             quorum_ack_age_ms: Some(0),
             caught_up: true,
+            trouble: Vec::new(),
         }
     }
     fn set_agent(&self, agent: Arc<dyn Agent>) {

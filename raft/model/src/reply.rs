@@ -93,7 +93,7 @@ pub enum Refusal {
     RegistrationCollided,
     #[error("request id is older than the table of replies reaches: whether it was applied is not known")]
     RequestExpired,
-    #[error("request id lies more than five minutes in the future")]
+    #[error("request id lies more than five minutes ahead of the cluster: is the clock right where it was made?")]
     RequestFromFuture,
     #[error("command {number} is answered already and its reply is no longer kept")]
     NumberForgotten { number: u64 },

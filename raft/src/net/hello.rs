@@ -3,8 +3,9 @@
 //! Each side says who it is, which start of which store runs, and how far its log reaches. A side that knows better
 //! (another identity, a later start, more acknowledged than is shown now) refuses, with the reason as text.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flotilla_model::NodeId;
@@ -49,6 +50,22 @@ pub struct Introduction {
     pub memory: Arc<PeerMemory>,
     /// The last peer that refused this node, and why. For people and `/readyz`.
     pub refused: watch::Sender<Option<String>>,
+    pub told: Told,
+}
+
+/// Refusals are repeated many times a second; each is logged once until the peers are on terms again.
+#[derive(Default)]
+pub struct Told(Mutex<BTreeMap<NodeId, String>>);
+
+impl Told {
+    fn is_news(&self, peer: NodeId, why: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(peer, why.to_owned()).as_deref() != Some(why)
+    }
+
+    fn forget(&self, peer: NodeId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+    }
 }
 
 impl Introduction {
@@ -80,17 +97,27 @@ impl Introduction {
         let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |()| Answer::Welcome);
         send(stream, &answer).await?;
         if let Err(why) = judged {
-            tracing::error!(event = "peer_refused", peer = peer.0, why, "refusing a peer");
+            if self.told.is_news(peer, &why) {
+                tracing::error!(event = "peer_refused", peer = peer.0, why, "refusing a peer");
+            }
             // The peer's answer is read so that closing does not reset what was just sent.
             let _ = receive::<Answer>(stream).await;
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
         match receive(stream).await? {
-            Answer::Welcome => Ok(()),
+            Answer::Welcome => {
+                self.told.forget(peer);
+                self.refused
+                    .send_if_modified(|refused| refused.take_if(|why| why.starts_with(&refusal(peer))).is_some());
+                Ok(())
+            }
             Answer::Refused(why) => {
-                tracing::error!(event = "refused_by_peer", peer = peer.0, why, "a peer refuses this node");
-                let why = format!("node {peer} refuses this node: {why}");
-                self.refused.send_replace(Some(why.clone()));
+                let text = format!("{} {why}", refusal(peer));
+                self.refused.send_replace(Some(text.clone()));
+                if self.told.is_news(peer, &text) {
+                    tracing::error!(event = "refused_by_peer", peer = peer.0, why, "a peer refuses this node");
+                }
+                let why = text;
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
             }
         }
@@ -108,6 +135,10 @@ impl Introduction {
         }
         self.memory.meet(theirs)
     }
+}
+
+fn refusal(peer: NodeId) -> String {
+    format!("node {peer} refuses this node:")
 }
 
 async fn send<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {

@@ -43,15 +43,13 @@ impl PeerMemory {
     pub fn meet(&self, hello: &Hello) -> Result<(), String> {
         let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
         let node = hello.node.0;
-        if let Some(seen) = known.starts.get(&node) {
-            judge_start(seen, &hello.start)?;
-        }
-        if let Some(acknowledged) = known.acknowledged.get(&node) {
-            judge_log(acknowledged, hello)?;
-        }
+        let started = known.starts.get(&node).map_or(Ok(()), |seen| judge_start(seen, &hello.start));
+        let judged = started.and_then(|()| known.acknowledged.get(&node).map_or(Ok(()), |log| judge_log(log, hello)));
+        judged.map_err(|why| format!("{why}; remove the node, and join it afresh with an empty data folder"))?;
         if known.starts.get(&node) != Some(&hello.start) {
             known.starts.insert(node, hello.start.clone());
-            folder::write_value(&self.file, &known.starts).map_err(|error| error.to_string())?;
+            folder::write_value(&self.file, &known.starts)
+                .map_err(|error| format!("what is known of it cannot be written: {error}"))?;
         }
         Ok(())
     }

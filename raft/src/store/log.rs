@@ -272,6 +272,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             known.last = known.last.max(known.purged);
             known.tail.purge(log_id.index);
         }
+        crate::metric::purged(log_id.index);
         self.inner.io.push(Op::Purged(log_id), Box::new(|_| {}))
     }
 }

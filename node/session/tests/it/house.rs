@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flotilla_cluster::*;
 use flotilla_model::command::*;
-use flotilla_model::{Amount, Filters, Permission, Root, Status, StorageName, UserPatch, UserSpec, Username};
+use flotilla_model::{Amount, UserPatch, UserSpec};
 use flotilla_session::*;
 use flotilla_vfs::{LocalOptions, LocalStorage};
 use tokio::time::Instant;
 
-pub const PASSWORD: &str = "correct horse";
+pub use crate::support::*;
 
 /// Clocks that a test moves.
 #[derive(Default)]
@@ -36,37 +36,6 @@ pub struct House {
     pub core: Arc<Core>,
     pub clock: Arc<HandClock>,
     folder: tempfile::TempDir,
-}
-
-pub fn hash() -> String {
-    static HASH: OnceLock<String> = OnceLock::new();
-    HASH.get_or_init(|| flotilla_auth::hash_password(PASSWORD.as_bytes()).unwrap()).clone()
-}
-
-pub fn spec(name: &str) -> UserSpec {
-    UserSpec {
-        status: Status::Enabled,
-        expiration_date: 0,
-        password_hash: Some(hash()),
-        public_keys: Vec::new(),
-        home: Root::new(StorageName::parse("files").unwrap(), name).unwrap(),
-        uid: 0,
-        gid: 0,
-        max_sessions: 0,
-        quota_size: 0,
-        quota_files: 0,
-        permissions: [("/".to_owned(), vec![Permission::Any])].into(),
-        upload_bandwidth: 0,
-        download_bandwidth: 0,
-        filters: Filters::default(),
-        email: String::new(),
-        description: String::new(),
-        additional_info: String::new(),
-    }
-}
-
-pub fn name(text: &str) -> Username {
-    Username::parse(text).unwrap()
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -164,14 +133,6 @@ pub fn told(outcome: &AuthOutcome) -> String {
         AuthOutcome::AcceptedButRefused(text) => format!("refused: {text}"),
         AuthOutcome::Rejected => "rejected".into(),
         AuthOutcome::Unavailable(text) => format!("unavailable: {text}"),
-    }
-}
-
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

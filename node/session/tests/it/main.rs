@@ -12,4 +12,5 @@ mod logins;
 mod quota;
 mod rights;
 mod shortage;
+mod support;
 mod uploads;

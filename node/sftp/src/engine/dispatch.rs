@@ -158,9 +158,7 @@ impl Engine {
         frame: &Frame<'_>,
         inline: &mut Inline<'_>,
     ) -> Taken {
-        if offset > MAX_OFFSET - data.len() as u64 {
-            return self.fail(id, Failure::Invalid("offset is out of range".to_owned()), inline);
-        }
+        // An offset beyond any file fails there: its CLOSE must fail, too.
         let payload = self.shared.payload(data.len()).await?;
         let work = HandleWork::Write { offset, data: frame.share(data) };
         self.push(id, wire, work, Some(payload), inline)

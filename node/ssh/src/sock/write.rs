@@ -46,8 +46,11 @@ impl AsyncWrite for Sock {
         let this = self.get_mut();
         if !this.shut {
             this.shut = true;
-            // Fails when the client has gone, which is as good.
-            let _ = socket2::SockRef::from(this.tcp()).shutdown(std::net::Shutdown::Write);
+            // A cut resets; seen here before it has, it must not look like an end in order.
+            if this.wire.gate().check().is_ok() {
+                // Fails when the client has gone, which is as good.
+                let _ = socket2::SockRef::from(this.tcp()).shutdown(std::net::Shutdown::Write);
+            }
             if this.wire.says_goodbye() {
                 this.goodbye = Some(Box::pin(tokio::time::sleep(GOODBYE)));
             }

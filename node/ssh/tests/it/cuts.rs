@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use flotilla_model::{Status, UserPatch};
@@ -69,10 +69,12 @@ fn staged(world: &World) -> u64 {
 }
 
 /// Relays one client; stops reading from the server when told, and when told again counts what is still to be had.
-fn relay(server: SocketAddr, stalled: &Arc<AtomicBool>) -> (u16, mpsc::Receiver<(usize, bool)>) {
+/// Its port, the port from which it speaks to the server, and that count.
+fn relay(server: SocketAddr, stalled: &Arc<AtomicBool>) -> (u16, mpsc::Receiver<u16>, mpsc::Receiver<(usize, bool)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (send, counted) = mpsc::channel();
+    let (tell_port, upstream_port) = mpsc::channel();
     let stalled = Arc::clone(stalled);
     std::thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
@@ -81,6 +83,7 @@ fn relay(server: SocketAddr, stalled: &Arc<AtomicBool>) -> (u16, mpsc::Receiver<
         socket.set_recv_buffer_size(8192).unwrap();
         socket.connect(&server.into()).unwrap();
         let mut upstream = TcpStream::from(socket);
+        tell_port.send(upstream.local_addr().unwrap().port()).unwrap();
         let (mut from_client, mut to_server) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
         std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
         let mut buffer = [0u8; 16 << 10];
@@ -103,7 +106,16 @@ fn relay(server: SocketAddr, stalled: &Arc<AtomicBool>) -> (u16, mpsc::Receiver<
         };
         let _ = send.send((sum, reset));
     });
-    (port, counted)
+    (port, upstream_port, counted)
+}
+
+/// Bytes in the send queue of the loopback socket between two ports, as the kernel's table says.
+fn send_queue(local: u16, remote: u16) -> u64 {
+    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut own = rows.filter(|row| row.len() > 4 && row[1].ends_with(&local) && row[2].ends_with(&remote));
+    own.next().map_or(0, |row| u64::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,7 +125,7 @@ async fn a_client_that_stopped_reading_gets_nothing_more_after_the_cut() {
     let file = std::fs::File::create(world.home("big")).unwrap();
     file.set_len(4 << 30).unwrap();
     let stalled = Arc::new(AtomicBool::new(false));
-    let (port, counted) = relay(world.address(), &stalled);
+    let (port, upstream, counted) = relay(world.address(), &stalled);
     let target = world.scratch("target");
     let mut command = openssh::sftp_at(&world, port);
     let mut child = command.spawn().unwrap();
@@ -122,8 +134,14 @@ async fn a_client_that_stopped_reading_gets_nothing_more_after_the_cut() {
     tokio::io::AsyncWriteExt::write_all(&mut input, get.as_bytes()).await.unwrap();
     eventually("the download runs", || target.metadata().is_ok_and(|data| data.len() > 1 << 20)).await;
     stalled.store(true, Ordering::SeqCst);
-    // Until the server's send buffer is full: nothing tells of that from outside.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let upstream = upstream.recv_timeout(Duration::from_secs(10)).unwrap();
+    let seen = Mutex::new((0, 0));
+    eventually("the server's send queue is full: it stays as it is", || {
+        let (now, mut seen) = (send_queue(world.address().port(), upstream), seen.lock().unwrap());
+        *seen = if now > 0 && now == seen.0 { (now, seen.1 + 1) } else { (now, 0) };
+        seen.1 >= 10
+    })
+    .await;
     disable(&world);
     eventually("the slot is back though the client does not read", || world.sessions() == 0).await;
     stalled.store(false, Ordering::SeqCst);

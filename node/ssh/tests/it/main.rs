@@ -9,5 +9,7 @@ mod login;
 mod openssh;
 mod proxy;
 mod slow;
+#[path = "../../../session/tests/it/support.rs"]
+mod support;
 mod transfer;
 mod world;

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_cluster::{Cluster, LocalCluster};
 use flotilla_model::command::*;
-use flotilla_model::{Filters, Permission, Root, Status, StorageName, UserPatch, UserSpec, Username};
+use flotilla_model::{UserPatch, UserSpec};
 use flotilla_session::{Core, CoreConfig};
 use flotilla_ssh::*;
 use flotilla_vfs::{LocalOptions, LocalStorage};
 use tokio_util::sync::CancellationToken;
 
-pub const PASSWORD: &str = "correct horse";
+pub use crate::support::*;
+
 pub const USER: &str = "demo";
 
 pub struct World {
@@ -30,37 +31,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.renewal.abort();
         self.running.abort();
-    }
-}
-
-pub fn hash() -> String {
-    static HASH: OnceLock<String> = OnceLock::new();
-    HASH.get_or_init(|| flotilla_auth::hash_password(PASSWORD.as_bytes()).unwrap()).clone()
-}
-
-pub fn name(text: &str) -> Username {
-    Username::parse(text).unwrap()
-}
-
-fn spec(user: &str) -> UserSpec {
-    UserSpec {
-        status: Status::Enabled,
-        expiration_date: 0,
-        password_hash: Some(hash()),
-        public_keys: Vec::new(),
-        home: Root::new(StorageName::parse("files").unwrap(), user).unwrap(),
-        uid: 0,
-        gid: 0,
-        max_sessions: 0,
-        quota_size: 0,
-        quota_files: 0,
-        permissions: [("/".to_owned(), vec![Permission::Any])].into(),
-        upload_bandwidth: 0,
-        download_bandwidth: 0,
-        filters: Filters::default(),
-        email: String::new(),
-        description: String::new(),
-        additional_info: String::new(),
     }
 }
 
@@ -135,14 +105,6 @@ async fn renew(cluster: Arc<LocalCluster>) {
     loop {
         cluster.renew();
         tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

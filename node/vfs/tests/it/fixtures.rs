@@ -138,3 +138,10 @@ macro_rules! assert_fails {
         }
     };
 }
+
+/// What this machine lacks is a failure, unless the caller of the tests said that such tests may be left out.
+pub fn lacks(what: &str) {
+    let may_skip = std::env::var_os("FLOTILLA_MAY_SKIP").is_some();
+    assert!(may_skip, "{what}: run the tests as root, or set FLOTILLA_MAY_SKIP=1 to leave such tests out");
+    println!("skipped: {what}");
+}

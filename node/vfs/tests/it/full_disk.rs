@@ -24,15 +24,15 @@ impl Drop for Mount {
     }
 }
 
-/// `None`, with the reason printed, where this process may not mount.
+/// `None` where this process may not mount and that was said to be fine.
 pub fn mount_tmpfs(at: &Path, size: &str) -> Option<Mount> {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: mounting a tmpfs needs root");
+        lacks("mounting a tmpfs needs root");
         return None;
     }
     let done = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).status();
     if !done.is_ok_and(|status| status.success()) {
-        println!("skipped: a tmpfs cannot be mounted here");
+        lacks("a tmpfs cannot be mounted here");
         return None;
     }
     Some(Mount(at.to_owned()))

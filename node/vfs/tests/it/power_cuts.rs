@@ -34,7 +34,7 @@ fn mount_image(image: &Path, at: &Path) -> Option<Mount> {
 }
 
 impl Disk {
-    /// `None`, with the reason printed, where this process may not mount.
+    /// `None` where this process may not mount and that was said to be fine.
     async fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
@@ -43,7 +43,7 @@ impl Disk {
         let is_made = run("mkfs.ext4", &["-q", "-F", "-b", "1024", "-J", "size=4", image.to_str().unwrap()]);
         let mount = if is_made { mount_image(&image, &at) } else { None };
         let Some(mount) = mount else {
-            println!("skipped: power cuts need mkfs.ext4, a loop device and root");
+            lacks("power cuts need mkfs.ext4, a loop device and root");
             return None;
         };
         let storage = storage_at(&at, LocalOptions::default()).await;
