@@ -39,9 +39,9 @@ test: test-needs ## all tests, against real OpenSSH clients and real processes
 deploy-check:    ## everything under deploy/, by the tools that are installed (deploy/check.sh install)
 	deploy/check.sh
 
-bench:           ## figures beside OpenSSH in the same run (minutes)
+bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quick only tries it)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
-	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench
+	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench -- $(ARGS)
 	$(CARGO) bench --locked -p flotilla-raft
 
 # What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.

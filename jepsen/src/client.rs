@@ -252,20 +252,37 @@ pub fn pattern(offset: u64, length: usize) -> Vec<u8> {
     (offset..offset + length as u64).map(|at| ((at >> 3) ^ (at >> 13) ^ at) as u8).collect()
 }
 
-/// Runs OpenSSH's `sftp` with a batch of commands and a key; stdout, stderr and whether it succeeded.
+/// Runs OpenSSH's `sftp` with a batch of commands and a key; whether it succeeded, stdout, stderr.
 pub async fn openssh_sftp(port: u16, user: &str, key: &Path, batch: &str) -> Result<(bool, String, String)> {
-    let mut child = Command::new("sftp")
-        .args(["-b", "-", "-P", &port.to_string(), "-i"])
-        .arg(key)
-        .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
-        .args(["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"])
+    let mut command = Command::new("sftp");
+    command.args(["-b", "-", "-i"]).arg(key).args(["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]);
+    run_sftp(command, port, user, batch).await
+}
+
+/// The same with a password, which `sshpass` types.
+pub async fn openssh_sftp_by_password(
+    port: u16,
+    user: &str,
+    password: &str,
+    batch: &str,
+) -> Result<(bool, String, String)> {
+    let mut command = Command::new("sshpass");
+    command.env("SSHPASS", password).args(["-e", "sftp", "-o", "BatchMode=no", "-b", "-"]);
+    command.args(["-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no"]);
+    run_sftp(command, port, user, batch).await
+}
+
+async fn run_sftp(mut command: Command, port: u16, user: &str, batch: &str) -> Result<(bool, String, String)> {
+    let mut child = command
+        .args(["-P", &port.to_string(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "LogLevel=ERROR"])
         .arg(format!("{user}@127.0.0.1"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .context("OpenSSH's sftp is needed: apt-get install openssh-client")?;
+        .context("OpenSSH's sftp and sshpass are needed: make test-needs installs them")?;
     let mut stdin = child.stdin.take().context("a pipe was asked for")?;
     tokio::io::AsyncWriteExt::write_all(&mut stdin, batch.as_bytes()).await?;
     drop(stdin);

@@ -99,9 +99,9 @@ impl Handle {
         asked.await.unwrap_or(false)
     }
 
-    fn trouble(&self, stopped: Option<String>) -> Vec<String> {
-        let stopped = stopped.map(|why| format!("consensus has stopped: {why}; mend it and start this node again"));
-        stopped.into_iter().chain(self.peers.us().refused.borrow().clone()).collect()
+    fn trouble(&self) -> Vec<String> {
+        let failed = self.shared.failed.borrow().clone().map(|why| format!("consensus has stopped: {why}"));
+        failed.into_iter().chain(self.peers.us().refused.borrow().clone()).collect()
     }
 
     async fn confirm(&self, node: NodeId, index: LogIndex, within: Duration) -> bool {
@@ -172,7 +172,7 @@ impl Cluster for Handle {
             learners: membership.learner_ids().map(NodeId).collect(),
             quorum_ack_age_ms: quorum_ack,
             caught_up: self.shared.caught_up.load(Ordering::Acquire),
-            trouble: self.trouble(metrics.running_state.err().map(|fatal| fatal.to_string())),
+            trouble: self.trouble(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A new user's first minutes, with OpenSSH's own client.
 
-use flotilla_jepsen::client::openssh_sftp;
+use flotilla_jepsen::client::{openssh_sftp, openssh_sftp_by_password};
 use flotilla_jepsen::lab::Lab;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,6 +22,10 @@ async fn openssh_client_works_through_any_node() {
         assert!(ok, "node {node}: {out}\n{errors}\n{}", lab.log_tails());
         assert_eq!(std::fs::read(&back).unwrap(), content);
         assert!(out.contains("a.bin") && out.contains("3000000"), "{out}");
+        let password = lab.demo_password().unwrap();
+        let (ok, out, errors) =
+            openssh_sftp_by_password(lab.sftp_port(node), "demo", &password, "pwd\n").await.unwrap();
+        assert!(ok && out.contains("/"), "by password, node {node}: {out}\n{errors}");
     }
     let mut seen = std::collections::BTreeSet::new();
     for node in 1..=3 {

@@ -31,7 +31,7 @@ async fn logins_ends_uploads_fences_and_lost_leases_are_logged_with_who_and_why(
         1,
         "sender",
         "connection_failed",
-        &[("username", "logged"), ("client_ip", "127.0.0.1"), ("error", "password")],
+        &[("username", "logged"), ("client_ip", "127.0.0.1"), ("error", "credential")],
     )
     .await;
 
