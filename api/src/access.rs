@@ -2,9 +2,23 @@
 //!
 //! What is not in the table is refused, so a new call or route without an entry cannot be reached.
 
+use flotilla_model::RecordKind;
+
+/// What is done to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Create,
+    Get,
+    List,
+    Update,
+    Delete,
+}
+
 /// What a caller can ask of the service layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// Admins, groups, folders, roles, API keys.
+    Record(Act, RecordKind),
     CreateUser,
     GetUser,
     ListUsers,
@@ -20,6 +34,15 @@ pub enum Verb {
     ListTokens,
     DeleteToken,
     SaveBackup,
+    /// A token for an admin's password.
+    Login,
+    /// The end of a login's token.
+    Logout,
+    /// The history, once or as a stream.
+    ReadEvents,
+    /// All records with their secrets' hashes, out and in.
+    Dump,
+    Load,
     /// Version, ping, reflection: any valid token.
     Look,
 }
@@ -36,8 +59,12 @@ impl Verb {
             Verb::KillSession => Some("close_conns"),
             Verb::ScanQuota | Verb::ListScans => Some("quota_scans"),
             Verb::GetStatus => Some("view_status"),
-            Verb::CreateToken | Verb::ListTokens | Verb::DeleteToken | Verb::SaveBackup => Some("*"),
-            Verb::Look => None,
+            Verb::Record(_, RecordKind::Group) => Some("manage_groups"),
+            Verb::Record(_, RecordKind::Folder) => Some("manage_folders"),
+            Verb::Record(..) | Verb::CreateToken | Verb::ListTokens | Verb::DeleteToken => Some("*"),
+            Verb::ReadEvents => Some("view_events"),
+            Verb::Dump | Verb::Load | Verb::SaveBackup => Some("*"),
+            Verb::Login | Verb::Logout | Verb::Look => None,
         }
     }
 
@@ -80,6 +107,36 @@ pub const CALLS: &[(&str, Verb)] = &[
     ("/flotilla.admin.v1.Quotas/ListScans", Verb::ListScans),
     ("/flotilla.admin.v1.Cluster/GetStatus", Verb::GetStatus),
     ("/flotilla.admin.v1.Cluster/Ping", Verb::Look),
+    ("/flotilla.admin.v1.Sessions/WatchSessions", Verb::ListSessions),
+    ("/flotilla.admin.v1.Events/ListEvents", Verb::ReadEvents),
+    ("/flotilla.admin.v1.Events/WatchEvents", Verb::ReadEvents),
+    ("/flotilla.admin.v1.Admins/CreateAdmin", Verb::Record(Act::Create, RecordKind::Admin)),
+    ("/flotilla.admin.v1.Admins/GetAdmin", Verb::Record(Act::Get, RecordKind::Admin)),
+    ("/flotilla.admin.v1.Admins/ListAdmins", Verb::Record(Act::List, RecordKind::Admin)),
+    ("/flotilla.admin.v1.Admins/UpdateAdmin", Verb::Record(Act::Update, RecordKind::Admin)),
+    ("/flotilla.admin.v1.Admins/DeleteAdmin", Verb::Record(Act::Delete, RecordKind::Admin)),
+    ("/flotilla.admin.v1.Groups/CreateGroup", Verb::Record(Act::Create, RecordKind::Group)),
+    ("/flotilla.admin.v1.Groups/GetGroup", Verb::Record(Act::Get, RecordKind::Group)),
+    ("/flotilla.admin.v1.Groups/ListGroups", Verb::Record(Act::List, RecordKind::Group)),
+    ("/flotilla.admin.v1.Groups/UpdateGroup", Verb::Record(Act::Update, RecordKind::Group)),
+    ("/flotilla.admin.v1.Groups/DeleteGroup", Verb::Record(Act::Delete, RecordKind::Group)),
+    ("/flotilla.admin.v1.Folders/CreateFolder", Verb::Record(Act::Create, RecordKind::Folder)),
+    ("/flotilla.admin.v1.Folders/GetFolder", Verb::Record(Act::Get, RecordKind::Folder)),
+    ("/flotilla.admin.v1.Folders/ListFolders", Verb::Record(Act::List, RecordKind::Folder)),
+    ("/flotilla.admin.v1.Folders/UpdateFolder", Verb::Record(Act::Update, RecordKind::Folder)),
+    ("/flotilla.admin.v1.Folders/DeleteFolder", Verb::Record(Act::Delete, RecordKind::Folder)),
+    ("/flotilla.admin.v1.Roles/CreateRole", Verb::Record(Act::Create, RecordKind::Role)),
+    ("/flotilla.admin.v1.Roles/GetRole", Verb::Record(Act::Get, RecordKind::Role)),
+    ("/flotilla.admin.v1.Roles/ListRoles", Verb::Record(Act::List, RecordKind::Role)),
+    ("/flotilla.admin.v1.Roles/UpdateRole", Verb::Record(Act::Update, RecordKind::Role)),
+    ("/flotilla.admin.v1.Roles/DeleteRole", Verb::Record(Act::Delete, RecordKind::Role)),
+    ("/flotilla.admin.v1.Tokens/CreateApiKey", Verb::Record(Act::Create, RecordKind::ApiKey)),
+    ("/flotilla.admin.v1.Tokens/GetApiKey", Verb::Record(Act::Get, RecordKind::ApiKey)),
+    ("/flotilla.admin.v1.Tokens/ListApiKeys", Verb::Record(Act::List, RecordKind::ApiKey)),
+    ("/flotilla.admin.v1.Tokens/UpdateApiKey", Verb::Record(Act::Update, RecordKind::ApiKey)),
+    ("/flotilla.admin.v1.Tokens/DeleteApiKey", Verb::Record(Act::Delete, RecordKind::ApiKey)),
+    ("/flotilla.admin.v1.Tokens/Login", Verb::Login),
+    ("/flotilla.admin.v1.Tokens/Logout", Verb::Logout),
     ("/flotilla.admin.v1.Tokens/CreateToken", Verb::CreateToken),
     ("/flotilla.admin.v1.Tokens/ListTokens", Verb::ListTokens),
     ("/flotilla.admin.v1.Tokens/DeleteToken", Verb::DeleteToken),
@@ -91,7 +148,36 @@ pub const CALLS: &[(&str, Verb)] = &[
 /// REST routes by method and path under `/api/v2`.
 pub const ROUTES: &[(&str, &str, Verb)] = &[
     ("GET", "/version", Verb::Look),
-    ("GET", "/token", Verb::Look),
+    ("GET", "/token", Verb::Login),
+    ("GET", "/logout", Verb::Logout),
+    ("GET", "/events", Verb::ReadEvents),
+    ("GET", "/dumpdata", Verb::Dump),
+    ("POST", "/loaddata", Verb::Load),
+    ("GET", "/admins", Verb::Record(Act::List, RecordKind::Admin)),
+    ("POST", "/admins", Verb::Record(Act::Create, RecordKind::Admin)),
+    ("GET", "/admins/{username}", Verb::Record(Act::Get, RecordKind::Admin)),
+    ("PUT", "/admins/{username}", Verb::Record(Act::Update, RecordKind::Admin)),
+    ("DELETE", "/admins/{username}", Verb::Record(Act::Delete, RecordKind::Admin)),
+    ("GET", "/groups", Verb::Record(Act::List, RecordKind::Group)),
+    ("POST", "/groups", Verb::Record(Act::Create, RecordKind::Group)),
+    ("GET", "/groups/{name}", Verb::Record(Act::Get, RecordKind::Group)),
+    ("PUT", "/groups/{name}", Verb::Record(Act::Update, RecordKind::Group)),
+    ("DELETE", "/groups/{name}", Verb::Record(Act::Delete, RecordKind::Group)),
+    ("GET", "/folders", Verb::Record(Act::List, RecordKind::Folder)),
+    ("POST", "/folders", Verb::Record(Act::Create, RecordKind::Folder)),
+    ("GET", "/folders/{name}", Verb::Record(Act::Get, RecordKind::Folder)),
+    ("PUT", "/folders/{name}", Verb::Record(Act::Update, RecordKind::Folder)),
+    ("DELETE", "/folders/{name}", Verb::Record(Act::Delete, RecordKind::Folder)),
+    ("GET", "/roles", Verb::Record(Act::List, RecordKind::Role)),
+    ("POST", "/roles", Verb::Record(Act::Create, RecordKind::Role)),
+    ("GET", "/roles/{name}", Verb::Record(Act::Get, RecordKind::Role)),
+    ("PUT", "/roles/{name}", Verb::Record(Act::Update, RecordKind::Role)),
+    ("DELETE", "/roles/{name}", Verb::Record(Act::Delete, RecordKind::Role)),
+    ("GET", "/apikeys", Verb::Record(Act::List, RecordKind::ApiKey)),
+    ("POST", "/apikeys", Verb::Record(Act::Create, RecordKind::ApiKey)),
+    ("GET", "/apikeys/{id}", Verb::Record(Act::Get, RecordKind::ApiKey)),
+    ("PUT", "/apikeys/{id}", Verb::Record(Act::Update, RecordKind::ApiKey)),
+    ("DELETE", "/apikeys/{id}", Verb::Record(Act::Delete, RecordKind::ApiKey)),
     ("GET", "/status", Verb::GetStatus),
     ("GET", "/cluster", Verb::GetStatus),
     ("GET", "/users", Verb::ListUsers),
@@ -103,6 +189,8 @@ pub const ROUTES: &[(&str, &str, Verb)] = &[
     ("DELETE", "/connections/{id}", Verb::KillSession),
     ("GET", "/quotas/users/scans", Verb::ListScans),
     ("POST", "/quotas/users/{username}/scan", Verb::ScanQuota),
+    ("PUT", "/quotas/users/{username}/usage", Verb::UpdateUser),
+    ("PUT", "/quotas/users/{username}/transfer-usage", Verb::UpdateUser),
 ];
 
 /// The verb of a gRPC call; `None`: there is no such call.
@@ -116,11 +204,27 @@ pub fn route(method: &str, path: &str) -> Option<Verb> {
     ROUTES.iter().find(|(known, route, _)| *known == method && *route == path).map(|(_, _, verb)| *verb)
 }
 
-/// The token of an `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110, 11.1).
-pub(crate) fn bearer(headers: &http::HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// What a caller proves itself by.
+pub(crate) enum Credential<'a> {
+    Bearer(&'a str),
+    /// Name and password, base64 (RFC 7617).
+    Basic(&'a str),
+    /// SFTPGo's `X-SFTPGO-API-KEY: ID.KEY[.ADMIN]`.
+    ApiKey(&'a str),
+}
+
+/// The credential of a request. A scheme's case does not matter (RFC 9110, 11.1).
+pub(crate) fn credential(headers: &http::HeaderMap) -> Option<Credential<'_>> {
+    if let Some(key) = headers.get("x-sftpgo-api-key") {
+        return key.to_str().ok().map(Credential::ApiKey);
+    }
+    let (scheme, text) = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    match (scheme.to_ascii_lowercase().as_str(), text.trim()) {
+        (_, "") => None,
+        ("bearer", token) => Some(Credential::Bearer(token)),
+        ("basic", pair) => Some(Credential::Basic(pair)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

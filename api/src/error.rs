@@ -17,6 +17,10 @@ pub enum Code {
     Conflict,
     RevisionMismatch,
     TooLarge,
+    /// Too many failed logins, or too many being verified.
+    TooMany,
+    /// Events that are asked for are no longer kept.
+    Compacted,
     MethodNotAllowed,
     Unsupported,
     Unavailable,
@@ -25,7 +29,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 15] = [
         Code::Invalid,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -34,6 +38,8 @@ impl Code {
         Code::Conflict,
         Code::RevisionMismatch,
         Code::TooLarge,
+        Code::TooMany,
+        Code::Compacted,
         Code::MethodNotAllowed,
         Code::Unsupported,
         Code::Unavailable,
@@ -52,6 +58,8 @@ impl Code {
             Code::Conflict => ("conflict", 409, tonic::Code::FailedPrecondition, false),
             Code::RevisionMismatch => ("revision_mismatch", 412, tonic::Code::Aborted, false),
             Code::TooLarge => ("too_large", 413, tonic::Code::OutOfRange, false),
+            Code::TooMany => ("too_many", 429, tonic::Code::ResourceExhausted, true),
+            Code::Compacted => ("events_compacted", 410, tonic::Code::OutOfRange, false),
             Code::MethodNotAllowed => ("method_not_allowed", 405, tonic::Code::Unimplemented, false),
             Code::Unsupported => ("unsupported", 501, tonic::Code::Unimplemented, false),
             Code::Unavailable => ("no_quorum", 503, tonic::Code::Unavailable, true),
@@ -154,6 +162,7 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::StartWentBack { .. }
         | Refusal::StorageKnown { .. }
         | Refusal::RootOverlaps { .. }
+        | Refusal::InUse { .. }
         | Refusal::Account(_) => Code::Conflict,
     }
 }

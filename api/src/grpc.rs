@@ -2,8 +2,10 @@
 
 mod backups;
 mod cluster;
+mod events;
 mod health;
 mod quotas;
+mod records;
 mod reply;
 mod sessions;
 mod tokens;
@@ -24,7 +26,8 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::access;
 use crate::error::{ApiError, Code};
-use crate::server::{CertificateName, Readiness};
+use crate::server::Readiness;
+use crate::service::identity::Origin;
 use crate::service::{Caller, Service};
 
 /// Bytes of a request.
@@ -34,17 +37,24 @@ const MAX_MESSAGE: usize = 1 << 20;
 #[derive(Clone)]
 struct Admin {
     service: Arc<Service>,
+    /// Ends the streams: a listener that drains waits for them.
+    ending: CancellationToken,
 }
 
 /// All calls: administration and reflection ask for a token, health does not.
 pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>, ending: CancellationToken) -> Router {
-    let admin = || Admin { service: Arc::clone(&service) };
+    let admin = || Admin { service: Arc::clone(&service), ending: ending.clone() };
     let limit = MAX_MESSAGE;
     let routes = Routes::default()
         .add_service(v1::users_server::UsersServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::sessions_server::SessionsServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::quotas_server::QuotasServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::cluster_server::ClusterServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::admins_server::AdminsServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::groups_server::GroupsServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::folders_server::FoldersServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::roles_server::RolesServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::events_server::EventsServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::tokens_server::TokensServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::backups_server::BackupsServer::new(admin()).max_decoding_message_size(limit))
         .add_service(reflection_v1())
@@ -75,8 +85,8 @@ fn reflection_v1alpha()
 
 /// A call that is not in the table of `access.rs` is refused, whoever asks.
 async fn authenticate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    let certificate = request.extensions().get::<CertificateName>();
-    match caller(&service, request.headers(), certificate, request.uri().path()).await {
+    let origin = Origin::of(request.extensions());
+    match caller(&service, request.headers(), &origin, request.uri().path()).await {
         Ok(caller) => {
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
@@ -85,14 +95,9 @@ async fn authenticate(State(service): State<Arc<Service>>, mut request: Request,
     }
 }
 
-async fn caller(
-    service: &Service,
-    headers: &HeaderMap,
-    certificate: Option<&CertificateName>,
-    path: &str,
-) -> Result<Caller, ApiError> {
+async fn caller(service: &Service, headers: &HeaderMap, origin: &Origin, path: &str) -> Result<Caller, ApiError> {
     let verb = access::call(path);
-    let caller = service.identify(headers, certificate, verb).await?;
+    let caller = service.identify(headers, origin, verb).await?;
     let verb = verb.ok_or_else(|| ApiError::new(Code::Unsupported, format!("no such call: {path}")))?;
     caller.may(verb)?;
     Ok(caller)

@@ -2,9 +2,15 @@
 
 mod cluster;
 mod connections;
+mod dump;
+mod events;
 mod json;
+mod page;
 mod quotas;
+mod records;
 mod reply;
+mod shape;
+mod tokens;
 mod users;
 
 use std::sync::Arc;
@@ -14,23 +20,36 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
+use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, RoleSpec};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Verb};
 use crate::error::{ApiError, Code};
-use crate::server::CertificateName;
+use crate::service::identity::Origin;
 use crate::service::{Caller, Service};
 pub(crate) use reply::{Failed, Marks};
+use shape::Shape;
 
 /// Bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
 
 /// All routes that need a token.
-pub(crate) fn routes(service: Arc<Service>) -> Router {
+pub(crate) fn routes(service: Arc<Service>, ending: CancellationToken) -> Router {
     let api = Router::new()
         .route("/version", get(cluster::version))
         .route("/status", get(cluster::status))
-        .route("/token", get(cluster::token))
+        .route("/token", get(tokens::token))
+        .route("/logout", get(tokens::logout))
+        .route("/apikeys", get(tokens::list).post(tokens::create))
+        .route("/apikeys/{id}", get(tokens::get).put(tokens::replace).delete(tokens::delete))
+        .route("/events", get(events::events))
+        .route("/dumpdata", get(dump::dump))
+        .route("/loaddata", post(dump::load).layer(DefaultBodyLimit::max(dump::MAX_LOAD)))
+        .merge(records::<AdminSpec>())
+        .merge(records::<GroupSpec>())
+        .merge(records::<FolderSpec>())
+        .merge(records::<RoleSpec>())
         .route("/cluster", get(cluster::cluster))
         .route("/users", get(users::list).post(users::create))
         .route("/users/{username}", get(users::get).put(users::replace).delete(users::delete))
@@ -38,14 +57,24 @@ pub(crate) fn routes(service: Arc<Service>) -> Router {
         .route("/connections/{id}", delete(connections::kill))
         .route("/quotas/users/scans", get(quotas::scans))
         .route("/quotas/users/{username}/scan", post(quotas::scan))
+        .route("/quotas/users/{username}/usage", put(quotas::usage))
+        .route("/quotas/users/{username}/transfer-usage", put(quotas::usage))
         .fallback(async || Failed(ApiError::not_found("no such route")))
         .method_not_allowed_fallback(async || {
             Failed(ApiError::new(Code::MethodNotAllowed, "this route does not know that method"))
         })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), authenticate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::Extension(ending))
         .with_state(service);
     Router::new().nest(BASE, api)
+}
+
+fn records<S: Shape>() -> Router<Arc<Service>> {
+    let one = get(records::get::<S>).put(records::replace::<S>).delete(records::delete::<S>);
+    Router::new()
+        .route(&format!("/{}", S::PATH), get(records::list::<S>).post(records::create::<S>))
+        .route(&format!("/{}/{{{}}}", S::PATH, S::KEY), one)
 }
 
 const BASE: &str = "/api/v2";
@@ -53,7 +82,8 @@ const BASE: &str = "/api/v2";
 /// Every route asks for a bearer token and for the permission that `access.rs` names.
 async fn authenticate(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
     let verb = verb(&request);
-    let mut response = match caller(&service, request.headers(), request.extensions().get(), verb).await {
+    let origin = Origin::of(request.extensions());
+    let mut response = match caller(&service, request.headers(), &origin, verb).await {
         Ok(caller) => {
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
@@ -83,11 +113,11 @@ fn verb_of(method: &str, path: &str) -> Result<Option<Verb>, ApiError> {
 async fn caller(
     service: &Service,
     headers: &HeaderMap,
-    certificate: Option<&CertificateName>,
+    origin: &Origin,
     verb: Result<Option<Verb>, ApiError>,
 ) -> Result<Caller, ApiError> {
     let verb = verb?;
-    let caller = service.identify(headers, certificate, verb).await?;
+    let caller = service.identify(headers, origin, verb).await?;
     if let Some(verb) = verb {
         caller.may(verb)?;
     }
@@ -95,13 +125,8 @@ async fn caller(
 }
 
 /// For what stands beside `/api/v2`.
-pub(crate) async fn admit(
-    service: &Service,
-    headers: &HeaderMap,
-    certificate: Option<&CertificateName>,
-    verb: Verb,
-) -> Result<(), Failed> {
-    caller(service, headers, certificate, Ok(Some(verb))).await.map(|_| ()).map_err(Failed)
+pub(crate) async fn admit(service: &Service, headers: &HeaderMap, origin: &Origin, verb: Verb) -> Result<(), Failed> {
+    caller(service, headers, origin, Ok(Some(verb))).await.map(|_| ()).map_err(Failed)
 }
 
 #[cfg(test)]

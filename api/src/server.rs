@@ -1,9 +1,11 @@
 //! The admin listener: gRPC and REST with tokens, health without, metrics on loopback or with a token.
 
 mod accept;
+mod local;
 mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +20,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::accept::Site;
+use self::local::LocalSite;
+pub(crate) use self::local::LocalUser;
 pub use self::tls::{CertificateName, Material, Tls, TlsError};
 use crate::access::Verb;
 use crate::service::Service;
+use crate::service::identity::Origin;
 use crate::{grpc, rest};
 
 /// Whether this node may be sent logins.
@@ -40,12 +45,15 @@ pub struct Config {
     pub tls: Option<Arc<Tls>>,
     /// A further listener with health only.
     pub health: Option<SocketAddr>,
+    /// The local socket (see `local.rs`); `None`: there is none.
+    pub local: Option<PathBuf>,
 }
 
 /// Bound to its addresses, not running yet.
 pub struct ApiServer {
     admin: Site,
     health: Option<Site>,
+    local: Option<LocalSite>,
     /// Ends streams that would go on for as long as their callers listen.
     ending: CancellationToken,
 }
@@ -74,13 +82,14 @@ impl ApiServer {
         let metrics = Router::new().route("/metrics", get(render)).with_state(exported);
         let ending = CancellationToken::new();
         let calls = grpc::routes(Arc::clone(&service), readiness, ending.clone());
-        let admin = rest::routes(service).merge(calls).merge(plain.clone()).merge(metrics);
+        let local = config.local.map(|path| LocalSite::bind(&path, calls.clone())).transpose()?;
+        let admin = rest::routes(service, ending.clone()).merge(calls).merge(plain.clone()).merge(metrics);
         let health = match config.health {
             Some(address) => Some(Site { listener: bind("health.listen", address).await?, router: plain, tls: None }),
             None => None,
         };
         let listener = bind("admin.listen", config.listen).await?;
-        Ok(ApiServer { admin: Site { listener, router: admin, tls: config.tls }, health, ending })
+        Ok(ApiServer { admin: Site { listener, router: admin, tls: config.tls }, health, local, ending })
     }
 
     pub fn address(&self) -> std::io::Result<SocketAddr> {
@@ -94,7 +103,12 @@ impl ApiServer {
                 health.serve(stop.clone()).await;
             }
         };
-        let served = async { tokio::join!(self.admin.serve(stop.clone()), health) };
+        let local = async {
+            if let Some(local) = self.local {
+                local.serve(stop.clone()).await;
+            }
+        };
+        let served = async { tokio::join!(self.admin.serve(stop.clone()), health, local) };
         let cut_off = async {
             stop.cancelled().await;
             self.ending.cancel();
@@ -137,7 +151,8 @@ async fn readyz(State(health): State<Health>) -> Response {
 async fn render(State(health): State<Health>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
     let Some((metrics, service)) = health.metrics else { return StatusCode::NOT_FOUND.into_response() };
     if !peer.ip().is_loopback()
-        && let Err(error) = rest::admit(&service, request.headers(), request.extensions().get(), Verb::GetStatus).await
+        && let Err(error) =
+            rest::admit(&service, request.headers(), &Origin::of(request.extensions()), Verb::GetStatus).await
     {
         return error.into_response();
     }

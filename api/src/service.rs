@@ -1,12 +1,19 @@
 //! The service layer under every interface of administration: who may, what is read, what is proposed, whom to wait for.
 
+pub mod api_keys;
 pub mod backups;
 pub mod checks;
 pub mod cluster;
 pub mod connections;
+pub mod events;
+pub(crate) mod identity;
 pub mod input;
 pub mod patch;
 pub mod quotas;
+pub(crate) mod record_input;
+pub mod records;
+pub mod sessions;
+mod throttle;
 pub mod tokens;
 pub mod users;
 
@@ -14,14 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flotilla_auth::{Verifier, VerifierConfig};
 use flotilla_cluster::{Cluster, new_request_id};
 use flotilla_model::{Command, CommandId, Done, LogIndex, NodeId, RequestId, Root, State, StorageName};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use crate::access::{self, Verb};
+pub use self::identity::Caller;
+use self::throttle::Throttle;
 use crate::error::{ApiError, Code};
-use crate::server::CertificateName;
 
 /// How long a write or a linearizable read may wait for a quorum.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,25 +35,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const REVOKE: Duration = Duration::from_secs(1);
 /// How long a caller who asks for the cluster's status waits for a quorum before it is judged without.
 const STATUS_BARRIER: Duration = Duration::from_secs(1);
-
-/// An authenticated caller.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// `admin token NAME`, for events.
-    pub name: String,
-    permissions: Vec<String>,
-}
-
-impl Caller {
-    /// Whether the caller may do this (`access.rs`).
-    pub fn may(&self, verb: Verb) -> Result<(), ApiError> {
-        let Some(permission) = verb.permission() else { return Ok(()) };
-        if self.permissions.iter().any(|held| held == "*" || held == permission) {
-            return Ok(());
-        }
-        Err(ApiError::new(Code::Forbidden, format!("{} lacks the permission {permission}", self.name)))
-    }
-}
 
 /// A change that was applied.
 #[derive(Clone, Debug)]
@@ -67,11 +54,16 @@ pub struct Service {
     storages: Vec<(StorageName, PathBuf)>,
     /// Password hashes that are made at one time.
     hashing: tokio::sync::Semaphore,
+    /// Of admins' passwords.
+    verifier: Verifier,
+    throttle: Throttle,
 }
 
 impl Service {
     pub fn new(cluster: Arc<dyn Cluster>, storages: Vec<(StorageName, PathBuf)>) -> Service {
-        Service { cluster, storages, hashing: tokio::sync::Semaphore::new(2) }
+        let verifier = Verifier::new(VerifierConfig { workers: 2, queue: 16, ..VerifierConfig::default() });
+        let hashing = tokio::sync::Semaphore::new(2);
+        Service { cluster, storages, hashing, verifier, throttle: Throttle::default() }
     }
 
     /// What this node has applied.
@@ -92,64 +84,6 @@ impl Service {
         Ok(self.cluster.state())
     }
 
-    /// Who calls: the holder of the bearer token, or else the one whom the client's certificate names.
-    pub(crate) async fn identify(
-        &self,
-        headers: &http::HeaderMap,
-        certificate: Option<&CertificateName>,
-        verb: Option<Verb>,
-    ) -> Result<Caller, ApiError> {
-        match (access::bearer(headers), certificate) {
-            (Some(token), _) => self.authenticate(token, verb).await,
-            (None, Some(name)) => self.authenticate_certificate(name, verb).await,
-            (None, None) => Err(ApiError::new(
-                Code::Unauthenticated,
-                "a bearer token is needed (Authorization: Bearer TOKEN), or a client certificate where the listener takes them",
-            )),
-        }
-    }
-
-    /// Who holds this token, judged behind a read barrier: a token revoked through any node is refused at its next call,
-    /// and none is refused because this node lags. Only a verb that must answer without a quorum is judged by what is here.
-    pub async fn authenticate(&self, token: &str, verb: Option<Verb>) -> Result<Caller, ApiError> {
-        let state = self.judging_state(verb).await?;
-        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let found = state.tokens().filter(|row| bool::from(row.hash.ct_eq(&hash))).last();
-        match found {
-            Some(row) if row.expires_at == 0 || row.expires_at > wall_ms() => {
-                Ok(Caller { name: format!("admin token {}", row.name), permissions: row.permissions.clone() })
-            }
-            Some(row) => Err(ApiError::new(Code::Unauthenticated, format!("token {} has expired", row.name))),
-            None => Err(ApiError::new(Code::Unauthenticated, "unknown token")),
-        }
-    }
-
-    /// A verified certificate speaks for the token record of its name: deleting or narrowing the record revokes it.
-    async fn authenticate_certificate(&self, name: &CertificateName, verb: Option<Verb>) -> Result<Caller, ApiError> {
-        let state = self.judging_state(verb).await?;
-        let found =
-            state.tokens().find(|row| row.name == name.0 && (row.expires_at == 0 || row.expires_at > wall_ms()));
-        let row = found.ok_or_else(|| {
-            ApiError::new(
-                Code::Unauthenticated,
-                format!("the client certificate names {:?}, which is nobody here", name.0),
-            )
-        })?;
-        Ok(Caller { name: format!("admin certificate {}", row.name), permissions: row.permissions.clone() })
-    }
-
-    /// The state that a caller is judged by: behind a read barrier, but for what must answer without a quorum.
-    async fn judging_state(&self, verb: Option<Verb>) -> Result<Arc<State>, ApiError> {
-        if verb.is_some_and(Verb::answers_without_quorum) {
-            if let Err(error) = self.cluster.barrier(STATUS_BARRIER).await {
-                tracing::debug!(%error, "token judged without a quorum");
-            }
-        } else {
-            self.cluster.barrier(DEADLINE).await?;
-        }
-        Ok(self.cluster.state())
-    }
-
     /// Proposes a change under the caller's request id and waits for the nodes that must cut sessions.
     pub(crate) async fn change(
         &self,
@@ -159,7 +93,7 @@ impl Service {
     ) -> Result<Changed, ApiError> {
         let request_id = id.unwrap_or_else(new_request_id);
         let named = |error: ApiError| ApiError { request_id: Some(request_id), ..error };
-        let submitted = self.cluster.submit(CommandId::Request(request_id), &caller.name, command, DEADLINE).await;
+        let submitted = self.cluster.submit(CommandId::Request(request_id), &caller.actor(), command, DEADLINE).await;
         let submitted = submitted.map_err(|error| named(error.into()))?;
         let index = submitted.index;
         let refused = |refusal| named(ApiError { log_index: Some(index), ..ApiError::from(refusal) });
@@ -206,13 +140,25 @@ impl Service {
         }
     }
 
-    /// argon2id, off the async threads, two at a time.
+    /// argon2id, off the async threads, two at a time. A password that is a hash already is kept as it is, as SFTPGo does.
     pub(crate) async fn hash(&self, password: String) -> Result<String, ApiError> {
+        if checks::is_hash(&password)? {
+            return Ok(password);
+        }
         let internal = |text: String| ApiError::new(Code::Internal, text);
         let _turn = self.hashing.acquire().await.map_err(|error| internal(error.to_string()))?;
         let hashed = tokio::task::spawn_blocking(move || flotilla_auth::hash_password(password.as_bytes())).await;
         hashed.map_err(|error| internal(error.to_string()))?.map_err(|error| ApiError::field("password", error))
     }
+}
+
+/// What to skip and take of `count` rows in order for a page from `offset` on, backwards if `descending` (the caller reverses).
+pub(crate) fn page(count: usize, offset: usize, limit: usize, descending: bool) -> (usize, usize) {
+    if !descending {
+        return (offset, limit);
+    }
+    let take = limit.min(count.saturating_sub(offset));
+    (count.saturating_sub(offset.saturating_add(take)), take)
 }
 
 /// This node's wall clock, ms since 1970: for expiry dates, which are policy.

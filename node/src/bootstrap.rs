@@ -101,6 +101,8 @@ impl Demo {
             email: String::new(),
             description: "made by flotilla dev".into(),
             additional_info: String::new(),
+            groups: Vec::new(),
+            role: None,
         };
         Ok(CreateUser { username: Username::parse(&self.username)?, spec })
     }

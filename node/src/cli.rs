@@ -2,12 +2,16 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit codes: 0, 1 failure, 2 usage, 3 not found, 4 conflict, 5 no quorum.
 
+mod admin;
+mod api_key;
 mod backup;
 mod cluster;
 mod connect;
+mod events;
 mod failure;
 mod output;
 mod quota;
+mod records;
 mod secret;
 mod session;
 mod size;
@@ -31,7 +35,8 @@ pub(crate) use self::output::Output;
 /// Options of every verb of administration.
 #[derive(Args, Clone, Debug)]
 pub struct Globals {
-    /// Admin addresses of nodes, separated by commas: the first that can be reached is used.
+    /// Admin addresses of nodes, separated by commas: the first that can be reached is used. unix:DATA/admin.sock is a node's own
+    /// data folder, where no token is needed.
     #[arg(long, global = true, env = "FLOTILLA_ENDPOINT", default_value = "http://127.0.0.1:8080")]
     pub endpoint: String,
     /// File that holds the admin token; without it the variable FLOTILLA_TOKEN.
@@ -69,9 +74,26 @@ pub enum AdminCommand {
     /// The cluster and its nodes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Admins: who administers, and what they may do.
+    #[command(subcommand)]
+    Admin(admin::AdminsCommand),
+    /// Groups of users.
+    #[command(subcommand)]
+    Group(records::GroupCommand),
+    /// Folders that groups show.
+    #[command(subcommand)]
+    Folder(records::FolderCommand),
+    /// Roles: admins of a role see and change only the users of it.
+    #[command(subcommand)]
+    Role(records::RoleCommand),
     /// Tokens for administration.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// API keys for programs that act for an admin.
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
+    /// The history: who changed what, from where; sessions, nodes, scans.
+    Events(events::EventsArgs),
     /// Backups of users, quotas and settings.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -96,6 +118,9 @@ async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Fail
     if let AdminCommand::Backup(command) = command {
         return backup::run(command, &globals).await;
     }
+    if let AdminCommand::Token(token::TokenCommand::Reset { name, data, out }) = command {
+        return token::reset(name, &data, out, globals).await;
+    }
     let client = Client::connect(&globals).await?;
     match command {
         AdminCommand::User(command) => user::run(&client, command).await,
@@ -103,6 +128,12 @@ async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Fail
         AdminCommand::Quota(command) => quota::run(&client, command).await,
         AdminCommand::Cluster(command) => cluster::run(&client, command).await,
         AdminCommand::Token(command) => token::run(&client, command).await,
+        AdminCommand::Admin(command) => admin::run(&client, command).await,
+        AdminCommand::Group(command) => records::group(&client, command).await,
+        AdminCommand::Folder(command) => records::folder(&client, command).await,
+        AdminCommand::Role(command) => records::role(&client, command).await,
+        AdminCommand::ApiKey(command) => api_key::run(&client, command).await,
+        AdminCommand::Events(arguments) => events::run(&client, arguments, globals.output).await,
         AdminCommand::Backup(_) => unreachable!("answered above"),
         AdminCommand::Ping => cluster::ping(&client).await,
     }

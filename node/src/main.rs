@@ -9,6 +9,7 @@ mod config;
 mod descriptors;
 mod dev;
 mod gauges;
+mod manual;
 mod notify;
 mod readiness;
 mod reload;
@@ -19,7 +20,7 @@ mod watchdog;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// SFTP that survives its servers.
 #[derive(Parser)]
@@ -40,11 +41,20 @@ enum Command {
     /// Checks, shows or describes a node's configuration.
     #[command(subcommand)]
     Config(config::command::ConfigCommand),
+    /// Prints a shell's completions.
+    Completions { shell: clap_complete::Shell },
+    /// Writes man pages into a folder.
+    Man { folder: std::path::PathBuf },
     #[command(flatten)]
     Admin(cli::AdminCommand),
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() == 1 {
+        // A reader that went away is no failure.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), manual::FIRST_SCREEN.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::parse();
     #[cfg(feature = "planted-bugs")]
     if let Ok(name) = std::env::var("FLOTILLA_PLANTED_BUG")
@@ -60,6 +70,13 @@ fn main() -> ExitCode {
             Ok(output) => output.print(arguments.globals.output),
             Err(error) => outcome(Err(error)),
         },
+        Command::Completions { shell } => {
+            manual::completions(Arguments::command(), shell);
+            ExitCode::SUCCESS
+        }
+        Command::Man { folder } => {
+            outcome(manual::pages(Arguments::command(), &folder).map(|pages| eprintln!("{pages} pages")))
+        }
         Command::Admin(command) => match runtime() {
             Ok(runtime) => runtime.block_on(cli::run(command, arguments.globals)),
             Err(error) => outcome(Err(error)),

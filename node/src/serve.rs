@@ -21,6 +21,8 @@ use crate::secrets::ClusterKey;
 use crate::telemetry::Logs;
 use crate::{admin_tls, gauges, notify, telemetry, watchdog};
 
+/// Of administration without a token, in the data folder.
+pub const LOCAL_SOCKET: &str = "admin.sock";
 /// Transfers may finish after SIGTERM for this long.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -199,7 +201,12 @@ async fn api_server(
         .map(|section| StorageName::parse(&section.name).map(|name| (name, section.path.clone())))
         .collect();
     let service = Arc::new(Service::new(Arc::clone(cluster), storages?));
-    let listen = flotilla_api::Config { listen: config.admin.listen, tls, health: config.health.listen };
+    let listen = flotilla_api::Config {
+        listen: config.admin.listen,
+        tls,
+        health: config.health.listen,
+        local: Some(config.node.data.join(LOCAL_SOCKET)),
+    };
     Ok(ApiServer::bind(listen, service, readiness, metrics).await?)
 }
 

@@ -14,6 +14,8 @@ pub mod admin {
 
 /// `google.protobuf.FieldMask`, for callers of `UpdateUser`.
 pub use prost_types::FieldMask;
+/// Shows a time as RFC 3339 does.
+pub use prost_types::Timestamp;
 
 /// The serialized `FileDescriptorSet` of all services, for reflection and for tests that go through every call.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/flotilla.admin.v1.bin");

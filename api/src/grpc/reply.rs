@@ -59,6 +59,15 @@ pub(super) fn is_stale(consistency: i32) -> Result<bool, ApiError> {
     }
 }
 
+/// 0 or 1, as REST's `status`; unspecified is enabled.
+pub(super) fn status(status: i32) -> Result<u32, ApiError> {
+    match v1::UserStatus::try_from(status) {
+        Ok(v1::UserStatus::Unspecified | v1::UserStatus::Enabled) => Ok(1),
+        Ok(v1::UserStatus::Disabled) => Ok(0),
+        Err(_) => Err(ApiError::field("status", format_args!("{status} is unknown"))),
+    }
+}
+
 /// Rows of a page.
 pub(super) fn page_size(asked: u32) -> Result<usize, ApiError> {
     match asked {

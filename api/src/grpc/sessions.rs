@@ -1,14 +1,19 @@
 //! `flotilla.admin.v1.Sessions`.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use flotilla_model::SessionId;
 use flotilla_proto::admin::v1;
 use flotilla_proto::admin::v1::sessions_server::Sessions;
 use flotilla_proto::convert;
+use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::Admin;
 use super::reply::{answer, caller, is_stale, page_size, request_id, result};
 use crate::error::ApiError;
+use crate::service::sessions::SessionsChanged;
 
 #[tonic::async_trait]
 impl Sessions for Admin {
@@ -35,6 +40,19 @@ impl Sessions for Admin {
         Ok(answer(log_index, message))
     }
 
+    type WatchSessionsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSessionsResponse, Status>> + Send>>;
+
+    async fn watch_sessions(
+        &self,
+        request: Request<v1::WatchSessionsRequest>,
+    ) -> Result<Response<Self::WatchSessionsStream>, Status> {
+        let caller = caller(&request)?;
+        let username = request.into_inner().username;
+        let changes = Arc::clone(&self.service).watch_sessions(caller, username).await?;
+        let changes = changes.map(|told| told.map(changed).map_err(Status::from));
+        Ok(Response::new(Box::pin(changes.take_until(self.ending.clone().cancelled_owned()))))
+    }
+
     async fn kill_session(
         &self,
         request: Request<v1::KillSessionRequest>,
@@ -44,6 +62,15 @@ impl Sessions for Admin {
         let session: SessionId = id.parse().map_err(ApiError::from)?;
         let changed = self.service.kill_session(&caller, request_id(&request)?, session).await?;
         Ok(answer(changed.index, v1::KillSessionResponse { result: Some(result(&changed)) }))
+    }
+}
+
+fn changed(told: SessionsChanged) -> v1::WatchSessionsResponse {
+    v1::WatchSessionsResponse {
+        log_index: told.log_index,
+        sessions: told.sessions.iter().map(|(session, cut)| convert::session(session, *cut)).collect(),
+        ended: told.ended.iter().map(SessionId::to_string).collect(),
+        complete: told.complete,
     }
 }
 

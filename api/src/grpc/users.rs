@@ -7,7 +7,7 @@ use flotilla_proto::convert;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
-use super::reply::{answer, caller, is_stale, page_size, request_id, result};
+use super::reply::{answer, caller, is_stale, page_size, request_id, result, status};
 use crate::error::ApiError;
 use crate::service::Changed;
 use crate::service::input::UserInput;
@@ -105,13 +105,8 @@ fn page_after(token: &str) -> Result<Option<Username>, ApiError> {
 }
 
 fn input(user: v1::User, password: Option<String>) -> Result<UserInput, ApiError> {
-    let status = match v1::UserStatus::try_from(user.status) {
-        Ok(v1::UserStatus::Unspecified | v1::UserStatus::Enabled) => 1,
-        Ok(v1::UserStatus::Disabled) => 0,
-        Err(_) => return Err(ApiError::field("status", format_args!("{} is unknown", user.status))),
-    };
     Ok(UserInput {
-        status,
+        status: status(user.status)?,
         expiration_date: user.expiration_date,
         password,
         public_keys: user.public_keys,
@@ -128,5 +123,7 @@ fn input(user: v1::User, password: Option<String>) -> Result<UserInput, ApiError
         email: user.email,
         description: user.description,
         additional_info: user.additional_info,
+        groups: user.groups.into_iter().map(|one| (one.name, one.r#type)).collect(),
+        role: user.role,
     })
 }

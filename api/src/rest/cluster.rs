@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::Failed;
 use super::reply::answer;
-use crate::error::{ApiError, Code};
 use crate::service::cluster::NodeView;
 use crate::service::{Caller, Service};
 
@@ -49,6 +48,12 @@ pub(super) async fn status(
     let view = service.cluster_view(&caller)?;
     let body = json!({
         "ssh": {"is_active": true},
+        "ftp": {"is_active": false},
+        "webdav": {"is_active": false},
+        "defender": {"is_active": false},
+        "mfa": {"is_active": false},
+        "allow_list": {"is_active": false},
+        "rate_limiters": {"is_active": false},
         "data_provider": {"is_active": view.leader.is_some(), "driver": "raft", "error": ""},
         "node": {"id": view.node.0, "caught_up": view.caught_up, "last_event": view.last_event},
     });
@@ -62,10 +67,4 @@ pub(super) async fn version(
     let index = service.state(true).await?.applied_index();
     let body = json!({"version": env!("CARGO_PKG_VERSION"), "build_date": "", "commit_hash": "", "features": []});
     Ok(answer(StatusCode::OK, index, body))
-}
-
-/// Admins with passwords come with a later version; until then tokens are made with `flotilla token create`.
-pub(super) async fn token(Extension(_caller): Extension<Caller>) -> Result<Response, Failed> {
-    let text = "this version has no admins with passwords: use a token made by `flotilla token create`";
-    Err(ApiError::new(Code::Unsupported, text).into())
 }

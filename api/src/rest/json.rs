@@ -1,13 +1,14 @@
 //! A user as SFTPGo's clients read and write it.
 
-mod known;
+pub(crate) mod known;
 
 use std::collections::BTreeMap;
 
-use flotilla_model::{Account, Filters, Status, User};
+use flotilla_model::{Account, Filters, MemberOf, Membership, Permission, Status, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::page;
 use crate::error::ApiError;
 use crate::service::Service;
 use crate::service::input::UserInput;
@@ -33,7 +34,16 @@ pub(crate) struct UserBody {
     download_bandwidth: u64,
     description: String,
     additional_info: String,
+    groups: Vec<MembershipBody>,
+    role: String,
     filters: FiltersBody,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MembershipBody {
+    name: String,
+    r#type: u32,
 }
 
 impl Default for UserBody {
@@ -57,6 +67,8 @@ impl Default for UserBody {
             download_bandwidth: 0,
             description: String::new(),
             additional_info: String::new(),
+            groups: Vec::new(),
+            role: String::new(),
             filters: FiltersBody::default(),
         }
     }
@@ -65,7 +77,7 @@ impl Default for UserBody {
 /// The filters that have an effect.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-struct FiltersBody {
+pub(crate) struct FiltersBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allowed_ip: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -85,12 +97,23 @@ fn is_zero(number: &u64) -> bool {
 impl UserBody {
     /// Parses a body; says which field was wrong.
     pub(crate) fn parse(bytes: &[u8]) -> Result<UserBody, ApiError> {
-        let body = serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
-        let body = known::strip(body)?;
-        serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
-            path if path == "." => ApiError::invalid(format!("body: {}", error.inner())),
-            path => ApiError::field(path, error.inner()),
-        })
+        UserBody::read(page::value(bytes)?)
+    }
+
+    pub(crate) fn read(body: Value) -> Result<UserBody, ApiError> {
+        page::typed(known::strip(body)?)
+    }
+}
+
+impl From<FiltersBody> for Filters {
+    fn from(body: FiltersBody) -> Filters {
+        Filters {
+            allowed_ip: body.allowed_ip,
+            denied_ip: body.denied_ip,
+            denied_login_methods: body.denied_login_methods,
+            denied_protocols: body.denied_protocols,
+            max_upload_file_size: body.max_upload_file_size,
+        }
     }
 }
 
@@ -110,13 +133,9 @@ impl From<UserBody> for UserInput {
             permissions: body.permissions,
             upload_bandwidth: body.upload_bandwidth,
             download_bandwidth: body.download_bandwidth,
-            filters: Filters {
-                allowed_ip: body.filters.allowed_ip,
-                denied_ip: body.filters.denied_ip,
-                denied_login_methods: body.filters.denied_login_methods,
-                denied_protocols: body.filters.denied_protocols,
-                max_upload_file_size: body.filters.max_upload_file_size,
-            },
+            filters: body.filters.into(),
+            groups: body.groups.into_iter().map(|one| (one.name, one.r#type)).collect(),
+            role: body.role,
             email: body.email,
             description: body.description,
             additional_info: body.additional_info,
@@ -127,8 +146,6 @@ impl From<UserBody> for UserInput {
 /// A user as it is shown: never a hash or a secret.
 pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) -> Value {
     let used = account.map(|account| account.used.at_least_zero()).unwrap_or_default();
-    let permissions: BTreeMap<&String, Vec<&str>> =
-        user.permissions.iter().map(|(path, held)| (path, held.iter().map(|one| one.name()).collect())).collect();
     let mut body = json!({
         "id": user.incarnation,
         "status": match user.status { Status::Disabled => 0, Status::Enabled => 1 },
@@ -141,7 +158,7 @@ pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) ->
         "max_sessions": user.max_sessions,
         "quota_size": user.quota_size,
         "quota_files": user.quota_files,
-        "permissions": permissions,
+        "permissions": permissions_shown(&user.permissions),
         "used_quota_size": used.bytes,
         "used_quota_files": used.files,
         "upload_bandwidth": user.upload_bandwidth,
@@ -151,7 +168,7 @@ pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) ->
         "total_data_transfer": 0,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
-        "filters": filters(&user.filters),
+        "filters": filters_shown(&user.filters),
         "filesystem": local_filesystem(),
         "revision": user.revision,
     });
@@ -160,14 +177,37 @@ pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) ->
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         body[name] = json!(text);
     }
+    if !user.groups.is_empty() {
+        body["groups"] = user.groups.iter().map(membership_shown).collect();
+    }
+    if let Some(role) = &user.role {
+        body["role"] = json!(role.as_str());
+    }
     if !user.public_keys.is_empty() {
         body["public_keys"] = json!(user.public_keys);
     }
     body
 }
 
+fn membership_shown(member: &MemberOf) -> Value {
+    let kind = match member.membership {
+        Membership::Primary => 1,
+        Membership::Secondary => 2,
+        Membership::Plain => 3,
+    };
+    json!({"name": member.group.as_str(), "type": kind})
+}
+
+pub(crate) fn permissions_shown(permissions: &BTreeMap<String, Vec<Permission>>) -> Value {
+    permissions
+        .iter()
+        .map(|(path, held)| (path.clone(), held.iter().map(|one| one.name()).collect()))
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
+}
+
 /// `hooks` and `totp_config` are always present, the rest only where set.
-fn filters(filters: &Filters) -> Value {
+pub(crate) fn filters_shown(filters: &Filters) -> Value {
     let shown = FiltersBody {
         allowed_ip: filters.allowed_ip.clone(),
         denied_ip: filters.denied_ip.clone(),
@@ -183,7 +223,7 @@ fn filters(filters: &Filters) -> Value {
 }
 
 /// All seven objects are always present.
-fn local_filesystem() -> Value {
+pub(crate) fn local_filesystem() -> Value {
     json!({
         "provider": 0, "osconfig": {}, "s3config": {}, "gcsconfig": {}, "azblobconfig": {}, "cryptconfig": {},
         "sftpconfig": {}, "httpconfig": {},

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::reply::{answer, changed};
 use super::{Failed, Marks};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::service::{Caller, Service};
 
 pub(super) async fn scan(
@@ -33,6 +33,12 @@ pub(super) async fn scan(
 #[derive(serde::Deserialize)]
 pub(super) struct How {
     force: Option<String>,
+}
+
+/// SFTPGo lets callers set what is used; here it is what nodes have counted, and a wrong number would be a hole in the quota.
+pub(super) async fn usage(Extension(_caller): Extension<Caller>) -> Result<Response, Failed> {
+    let text = "usage is counted by the cluster and cannot be set: ask for a scan instead";
+    Err(ApiError::new(Code::Unsupported, text).into())
 }
 
 pub(super) async fn scans(

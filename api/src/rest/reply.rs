@@ -22,30 +22,39 @@ impl From<ApiError> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let error = self.0;
-        let (name, status, _, retryable) = error.code.row();
-        let message = if status == 404 { "Not Found".to_owned() } else { error.message.clone() };
-        let body = json!({
-            "message": error.message,
-            "error": message,
-            "code": name,
-            "definite": error.definite,
-            "retryable": retryable,
-            "request_id": error.request_id.map(shown_id),
-            "log_index": error.log_index,
-        });
+        let (_, status, ..) = error.code.row();
+        let body = error_body(&error);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(body)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
         }
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+            let schemes = HeaderValue::from_static("Bearer, Basic realm=\"flotilla\"");
+            response.headers_mut().insert("www-authenticate", schemes);
+        }
+        if let Some(id) = error.request_id.and_then(|id| HeaderValue::from_str(&shown_id(id)).ok()) {
+            response.headers_mut().insert("flotilla-request-id", id);
         }
         if let Some(index) = error.log_index {
             response.headers_mut().insert("flotilla-log-index", HeaderValue::from(index));
         }
         response
     }
+}
+
+/// The body of an error.
+pub(crate) fn error_body(error: &ApiError) -> Value {
+    let (name, status, _, retryable) = error.code.row();
+    json!({
+        "message": error.message,
+        "error": if status == 404 { "Not Found" } else { error.message.as_str() },
+        "code": name,
+        "definite": error.definite,
+        "retryable": retryable,
+        "request_id": error.request_id.map(shown_id),
+        "log_index": error.log_index,
+    })
 }
 
 /// What a request's headers and query say beside its body.

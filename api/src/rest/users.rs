@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use flotilla_model::Username;
@@ -12,37 +12,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::json::{UserBody, user as shown};
+use super::page::{Asked, Page, whole};
 use super::reply::{answer, changed, with_revision};
 use super::{Failed, Marks};
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::service::{Caller, Service};
-
-#[derive(Deserialize)]
-#[serde(default)]
-pub(super) struct Page {
-    offset: usize,
-    limit: usize,
-    order: String,
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Page { offset: 0, limit: 100, order: "ASC".into() }
-    }
-}
 
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-    Query(page): Query<Page>,
+    page: Page,
 ) -> Result<Response, Failed> {
-    let descending = match page.order.as_str() {
-        "ASC" => false,
-        "DESC" => true,
-        other => return Err(ApiError::invalid(format!("order={other}: ASC or DESC")).into()),
-    };
-    let (state, users) = service.list_users(&caller, page.offset, page.limit, descending, marks.stale).await?;
+    let (offset, limit, descending) = page.parts();
+    let (state, users) = service.list_users(&caller, offset, limit, descending, marks.stale).await?;
     let rows: Vec<Value> =
         users.iter().map(|user| shown(&service, user, state.account(user.account).map(Arc::as_ref))).collect();
     Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(rows)))
@@ -65,7 +48,7 @@ pub(super) async fn create(
     marks: Marks,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Failed> {
-    let body = UserBody::parse(&whole(body)?)?;
+    let body = UserBody::parse(&whole(body, "1 MiB")?)?;
     let username = Username::parse(&body.username).map_err(ApiError::from)?;
     let spec = service.spec(&username, body.into()).await?;
     let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
@@ -80,20 +63,31 @@ pub(super) async fn create(
     Ok(response)
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ReplaceQuery {
+    /// 1: the user's sessions end, also those that the change would not end.
+    disconnect: u8,
+}
+
 pub(super) async fn replace(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
+    Asked(query): Asked<ReplaceQuery>,
     Path(username): Path<String>,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Failed> {
     let username = Username::parse(&username).map_err(ApiError::from)?;
-    let body = UserBody::parse(&whole(body)?)?;
+    let body = UserBody::parse(&whole(body, "1 MiB")?)?;
     if !body.username.is_empty() && body.username != username.as_str() {
         return Err(ApiError::field("username", "a user cannot be renamed").into());
     }
     let spec = service.spec(&username, body.into()).await?;
-    let done = service.replace_user(&caller, marks.request_id, username, marks.expected_revision, spec).await?;
+    let done = service.replace_user(&caller, marks.request_id, username.clone(), marks.expected_revision, spec).await?;
+    if query.disconnect == 1 {
+        service.disconnect_user(&caller, &username).await?;
+    }
     Ok(changed(StatusCode::OK, &done, json!({"message": "User updated"})))
 }
 
@@ -106,11 +100,4 @@ pub(super) async fn delete(
     let username = Username::parse(&username).map_err(ApiError::from)?;
     let done = service.delete_user(&caller, marks.request_id, username, marks.expected_revision).await?;
     Ok(changed(StatusCode::OK, &done, json!({"message": "User deleted"})))
-}
-
-fn whole(body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Result<Bytes, ApiError> {
-    body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::TooLarge, "body: at most 1 MiB"),
-        _ => ApiError::invalid(format!("body: {error}")),
-    })
 }

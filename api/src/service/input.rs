@@ -29,6 +29,10 @@ pub struct UserInput {
     pub email: String,
     pub description: String,
     pub additional_info: String,
+    /// Name and SFTPGo's `type`.
+    pub groups: Vec<(String, u32)>,
+    /// Empty: none.
+    pub role: String,
 }
 
 impl Service {
@@ -57,6 +61,8 @@ impl Service {
             email: input.email,
             description: input.description,
             additional_info: input.additional_info,
+            groups: checks::memberships(&input.groups)?,
+            role: checks::optional_name("role", &input.role)?,
         };
         if let Some(password) = input.password.filter(|password| !password.is_empty()) {
             spec.password_hash = Some(self.hash(password).await?);

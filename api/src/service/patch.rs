@@ -33,6 +33,8 @@ impl Service {
                 "filters" => patch.filters = Some(checks::filters(filters.clone())?),
                 "email" => patch.email = Some(input.email.clone()),
                 "description" => patch.description = Some(input.description.clone()),
+                "groups" => patch.groups = Some(checks::memberships(&input.groups)?),
+                "role" => patch.role = Some(checks::optional_name("role", &input.role)?),
                 "additional_info" => patch.additional_info = Some(input.additional_info.clone()),
                 other => {
                     return Err(ApiError::field("update_mask", format_args!("{other:?} cannot be changed")));

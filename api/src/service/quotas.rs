@@ -21,7 +21,7 @@ impl Service {
         stale: bool,
     ) -> Result<(Arc<State>, Arc<User>, Option<Arc<Account>>), ApiError> {
         caller.may(Verb::GetQuota)?;
-        let (state, user) = self.find(username, stale).await?;
+        let (state, user) = self.find(caller, username, stale).await?;
         let account = state.account(user.account).cloned();
         Ok((state, user, account))
     }
@@ -36,7 +36,7 @@ impl Service {
         force: bool,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::ScanQuota)?;
-        let (_, user) = self.find(username, false).await?;
+        let (_, user) = self.find(caller, username, false).await?;
         self.change(caller, id, Command::Account(AccountCommand::WantScan { account: user.account, force })).await
     }
 
@@ -45,7 +45,12 @@ impl Service {
         caller.may(Verb::ListScans)?;
         let state = self.state(false).await?;
         let wanting = state.accounts().filter(|account| state.wants_scan(account) || account.scan.is_some());
-        let users = wanting.flat_map(|account| state.users_of_account(account.id)).take(MAX_PAGE).cloned().collect();
+        let users = wanting
+            .flat_map(|account| state.users_of_account(account.id))
+            .filter(|user| caller.sees(user))
+            .take(MAX_PAGE)
+            .cloned()
+            .collect();
         Ok((state, users))
     }
 
@@ -54,11 +59,16 @@ impl Service {
         convert::quota(state, user, self.home_dir(&user.home))
     }
 
-    pub(super) async fn find(&self, username: &str, stale: bool) -> Result<(Arc<State>, Arc<User>), ApiError> {
+    pub(super) async fn find(
+        &self,
+        caller: &Caller,
+        username: &str,
+        stale: bool,
+    ) -> Result<(Arc<State>, Arc<User>), ApiError> {
         let name = Username::parse(username)?;
         let state = self.state(stale).await?;
         let missing = || ApiError::not_found(format!("user {name} does not exist"));
-        let user = state.user(&name).cloned().ok_or_else(missing)?;
+        let user = state.user(&name).filter(|user| caller.sees(user)).cloned().ok_or_else(missing)?;
         Ok((state, user))
     }
 }

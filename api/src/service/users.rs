@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use flotilla_model::command::{CreateUser, DeleteUser, ReplaceUser, UpdateUser};
-use flotilla_model::{Command, LogIndex, RequestId, State, User, UserPatch, UserSpec, Username};
+use flotilla_model::{Command, LogIndex, Name, RequestId, State, User, UserPatch, UserSpec, Username};
 
-use super::{Caller, Changed, Service};
+use super::{Caller, Changed, Service, page};
 use crate::access::Verb;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// The longest list of one answer.
 pub const MAX_PAGE: usize = 500;
@@ -24,15 +24,10 @@ impl Service {
     ) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
         caller.may(Verb::ListUsers)?;
         let state = self.state(stale).await?;
-        let limit = limit.min(MAX_PAGE);
-        let count = state.user_count();
-        let (skip, take) = if descending {
-            let take = limit.min(count.saturating_sub(offset));
-            (count.saturating_sub(offset + take), take)
-        } else {
-            (offset, limit)
-        };
-        let mut users: Vec<_> = state.users_after(None).skip(skip).take(take).cloned().collect();
+        let seen = || state.users_after(None).filter(|user| caller.sees(user));
+        let count = if caller.role.is_none() { state.user_count() } else { seen().count() };
+        let (skip, take) = page(count, offset, limit.min(MAX_PAGE), descending);
+        let mut users: Vec<_> = seen().skip(skip).take(take).cloned().collect();
         if descending {
             users.reverse();
         }
@@ -49,7 +44,7 @@ impl Service {
     ) -> Result<(Arc<State>, Vec<Arc<User>>), ApiError> {
         caller.may(Verb::ListUsers)?;
         let state = self.state(stale).await?;
-        let users = state.users_after(after).take(limit).cloned().collect();
+        let users = state.users_after(after).filter(|user| caller.sees(user)).take(limit).cloned().collect();
         Ok((state, users))
     }
 
@@ -60,7 +55,7 @@ impl Service {
         stale: bool,
     ) -> Result<(Arc<State>, Arc<User>), ApiError> {
         caller.may(Verb::GetUser)?;
-        self.find(username, stale).await
+        self.find(caller, username, stale).await
     }
 
     pub async fn create_user(
@@ -68,9 +63,10 @@ impl Service {
         caller: &Caller,
         id: Option<RequestId>,
         username: Username,
-        spec: UserSpec,
+        mut spec: UserSpec,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::CreateUser)?;
+        keep_role(caller, &mut spec.role)?;
         self.change(caller, id, Command::CreateUser(CreateUser { username, spec })).await
     }
 
@@ -80,9 +76,11 @@ impl Service {
         id: Option<RequestId>,
         username: Username,
         expected_revision: Option<LogIndex>,
-        spec: UserSpec,
+        mut spec: UserSpec,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::UpdateUser)?;
+        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
+        keep_role(caller, &mut spec.role)?;
         let keep_password = spec.password_hash.is_none();
         let command = ReplaceUser { username, expected_revision, spec, keep_password };
         self.change(caller, id, Command::ReplaceUser(command)).await
@@ -94,9 +92,11 @@ impl Service {
         id: Option<RequestId>,
         username: Username,
         expected_revision: Option<LogIndex>,
-        patch: UserPatch,
+        mut patch: UserPatch,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::UpdateUser)?;
+        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
+        patch.role.as_mut().map_or(Ok(()), |role| keep_role(caller, role))?;
         self.change(caller, id, Command::UpdateUser(UpdateUser { username, expected_revision, patch })).await
     }
 
@@ -108,6 +108,33 @@ impl Service {
         expected_revision: Option<LogIndex>,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::DeleteUser)?;
+        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         self.change(caller, id, Command::DeleteUser(DeleteUser { username, expected_revision })).await
+    }
+
+    /// Of an admin with a role: the user is one of theirs, as it was looked at.
+    async fn seen_revision(
+        &self,
+        caller: &Caller,
+        username: &Username,
+        expected: Option<LogIndex>,
+    ) -> Result<Option<LogIndex>, ApiError> {
+        if caller.role.is_none() {
+            return Ok(expected);
+        }
+        let (_, user) = self.find(caller, username.as_str(), false).await?;
+        Ok(expected.or(Some(user.revision)))
+    }
+}
+
+/// Users of an admin with a role have that role.
+fn keep_role(caller: &Caller, role: &mut Option<Name>) -> Result<(), ApiError> {
+    match &caller.role {
+        None => Ok(()),
+        Some(own) if role.as_ref().is_none_or(|role| role == own) => {
+            *role = Some(own.clone());
+            Ok(())
+        }
+        Some(own) => Err(ApiError::new(Code::Forbidden, format!("role: {} has the role {own}", caller.name))),
     }
 }

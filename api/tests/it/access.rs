@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use flotilla_api::access::{CALLS, ROUTES, Verb};
+use flotilla_api::access::{CALLS, PERMISSIONS, ROUTES, Verb};
 use flotilla_proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use tonic::Code;
 
-use crate::fixture::{POWERLESS, ROOT, Server};
+use crate::fixture::{POWERLESS, Server};
 
 /// Every call of the checked-in services.
 fn calls() -> BTreeSet<String> {
@@ -33,8 +33,24 @@ async fn call(server: &Server, path: &str, token: Option<&str>) -> Code {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
     }
     let path = path.parse().expect("a path");
-    let answer = client.unary::<(), (), _>(request, path, tonic_prost::ProstCodec::default()).await;
+    // The streams among the calls begin and are not read.
+    let answer = client.server_streaming::<(), (), _>(request, path, tonic_prost::ProstCodec::default()).await;
     answer.err().map_or(Code::Ok, |status| status.code())
+}
+
+async fn route(server: &Server, method: &str, route: &str, token: Option<&str>) -> StatusCode {
+    let named = [("{username}", "nobody"), ("{name}", "nothing")];
+    let path = named.iter().fold(route.to_owned(), |path, (hole, name)| path.replace(hole, name));
+    let id = if route.starts_with("/connections") { "1-2-3" } else { "none" };
+    let path = format!("/api/v2{}", path.replace("{id}", id));
+    let bearer = token.map(|token| format!("Bearer {token}")).unwrap_or_default();
+    let headers: &[(&str, &str)] = if token.is_some() { &[("authorization", &bearer)] } else { &[] };
+    server.bare(method.parse().expect("a method"), &path, headers, Body::empty()).await.status
+}
+
+/// Reflection is no call of ours, and a login is no matter of tokens.
+fn judged() -> impl Iterator<Item = &'static (&'static str, Verb)> {
+    CALLS.iter().filter(|(path, verb)| path.starts_with("/flotilla.") && *verb != Verb::Login)
 }
 
 #[test]
@@ -55,40 +71,50 @@ async fn no_call_answers_without_a_token_or_to_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn no_call_answers_without_its_permission() {
+async fn every_verb_answers_to_who_holds_its_permission_and_to_nobody_else() {
     let server = Server::start().await;
-    for path in calls() {
-        let code = call(&server, &path, Some(POWERLESS)).await;
-        match flotilla_api::access::call(&path).expect("in the table") {
-            Verb::Look => assert_ne!(code, Code::PermissionDenied, "{path}"),
-            _ => assert_eq!(code, Code::PermissionDenied, "{path}"),
+    for held in PERMISSIONS {
+        server.token(held, &[held]);
+        for (path, verb) in judged() {
+            let may = verb.permission().is_none_or(|needed| held == "*" || held == needed);
+            let code = call(&server, path, Some(held)).await;
+            assert_eq!(code == Code::PermissionDenied, !may, "{path} with {held}: {code:?}");
+            assert!(!matches!(code, Code::Unauthenticated | Code::Unimplemented), "{path} with {held}: {code:?}");
         }
-        let code = call(&server, &path, Some(ROOT)).await;
-        assert!(
-            !matches!(code, Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented),
-            "{path}: {code:?}"
-        );
+        for (method, path, verb) in ROUTES.iter().filter(|(.., verb)| *verb != Verb::Login) {
+            let may = verb.permission().is_none_or(|needed| held == "*" || held == needed);
+            let status = route(&server, method, path, Some(held)).await;
+            assert_eq!(status == StatusCode::FORBIDDEN, !may, "{method} {path} with {held}: {status}");
+            assert!(
+                !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED),
+                "{method} {path} with {held}: {status}"
+            );
+        }
     }
 }
 
 #[tokio::test]
-async fn no_route_answers_without_a_token_or_its_permission() {
+async fn no_route_answers_without_a_token() {
     let server = Server::start().await;
-    for (method, route, verb) in ROUTES {
-        let path = format!("/api/v2{}", route.replace("{username}", "nobody").replace("{id}", "1-2-3"));
-        let method: Method = method.parse().expect("a method");
-        let bare = server.bare(method.clone(), &path, &[], Body::empty()).await;
-        assert_eq!(bare.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-        assert_eq!(bare.json()["code"], "unauthenticated");
-        let token = format!("Bearer {POWERLESS}");
-        let powerless = server.bare(method.clone(), &path, &[("authorization", &token)], Body::empty()).await;
-        let forbidden = powerless.status == StatusCode::FORBIDDEN;
-        assert_eq!(forbidden, *verb != Verb::Look, "{method} {path}: {}", powerless.text);
-        let token = format!("Bearer {ROOT}");
-        let root = server.bare(method.clone(), &path, &[("authorization", &token)], Body::empty()).await;
-        let refused = [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED, StatusCode::METHOD_NOT_ALLOWED];
-        assert!(!refused.contains(&root.status), "{method} {path}: {}", root.text);
+    for (method, path, _) in ROUTES {
+        assert_eq!(route(&server, method, path, None).await, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(route(&server, method, path, Some("guess")).await, StatusCode::UNAUTHORIZED, "{method} {path}");
     }
+}
+
+/// Who may do what, in words: a change of the table shows here.
+#[test]
+fn the_table_says_what_is_written_down() {
+    let calls = CALLS.iter().map(|(path, verb)| format!("{path} {}\n", verb.permission().unwrap_or("-")));
+    let routes =
+        ROUTES.iter().map(|(method, path, verb)| format!("{method} {path} {}\n", verb.permission().unwrap_or("-")));
+    let now: String = calls.chain(routes).collect();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/access.txt");
+    if std::env::var_os("FLOTILLA_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &now).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).expect("the table");
+    assert_eq!(written, now, "who may do what has changed: FLOTILLA_WRITE_GOLDEN=1 writes it down");
 }
 
 #[tokio::test]

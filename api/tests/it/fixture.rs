@@ -68,7 +68,7 @@ pub async fn bind(
     ];
     let service = Arc::new(Service::new(cluster, storages));
     let readiness = Arc::new(Reasons::default());
-    let config = Config { listen, tls, health: None };
+    let config = Config { listen, tls, health: None, local: None };
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     Ok((ApiServer::bind(config, service, readiness.clone(), metrics).await?, readiness))
 }
@@ -98,6 +98,18 @@ impl Server {
         Server { cluster, readiness, address, channel, running, stop }
     }
 
+    /// Makes a token with a text and permissions, named like its text.
+    pub fn token(&self, text: &str, permissions: &[&str]) {
+        let token = PutToken {
+            name: format!("token {text}"),
+            hash: Sha256::digest(text).into(),
+            permissions: permissions.iter().map(|name| (*name).to_owned()).collect(),
+            expires_at: 0,
+            replace: false,
+        };
+        self.cluster.local.apply(Command::PutToken(token)).reply.expect("a token");
+    }
+
     fn bearer(&self) -> Bearer {
         Bearer(format!("Bearer {ROOT}").parse().expect("ASCII"))
     }
@@ -115,6 +127,22 @@ impl Server {
     }
     pub fn tokens(&self) -> v1::tokens_client::TokensClient<Authenticated> {
         v1::tokens_client::TokensClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+
+    pub fn admins(&self) -> v1::admins_client::AdminsClient<Authenticated> {
+        v1::admins_client::AdminsClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn groups(&self) -> v1::groups_client::GroupsClient<Authenticated> {
+        v1::groups_client::GroupsClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn folders(&self) -> v1::folders_client::FoldersClient<Authenticated> {
+        v1::folders_client::FoldersClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn roles(&self) -> v1::roles_client::RolesClient<Authenticated> {
+        v1::roles_client::RolesClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+    pub fn events(&self) -> v1::events_client::EventsClient<Authenticated> {
+        v1::events_client::EventsClient::with_interceptor(self.channel.clone(), self.bearer())
     }
 
     /// Creates a user over gRPC.

@@ -104,11 +104,8 @@ async fn the_cluster_has_the_shape_of_the_design() {
 }
 
 #[tokio::test]
-async fn version_status_and_token_answer_what_is_so() {
+async fn version_and_status_answer_what_is_so() {
     let server = Server::start().await;
     assert_eq!(server.get("/version").await.json()["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(server.get("/status").await.json()["data_provider"]["is_active"], true);
-    let token = server.get("/token").await;
-    assert_eq!(token.status, StatusCode::NOT_IMPLEMENTED);
-    assert!(token.json()["message"].as_str().expect("a text").contains("flotilla token create"));
 }

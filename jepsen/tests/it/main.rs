@@ -19,5 +19,6 @@ mod quota;
 mod revocation;
 mod service;
 mod sessions;
+mod sftpgo_client;
 mod snapshots;
 mod storages;

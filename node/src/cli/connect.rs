@@ -17,6 +17,8 @@ use super::Globals;
 use super::failure::Failure;
 use super::tls;
 
+/// Begins the address of a node's local socket.
+pub(super) const LOCAL: &str = "unix:";
 const CONNECT: Duration = Duration::from_secs(3);
 /// The node itself gives up after two waits for a quorum of 10 s.
 const CALL: Duration = Duration::from_secs(30);
@@ -70,6 +72,27 @@ impl Client {
     pub(super) fn cluster(&self) -> v1::cluster_client::ClusterClient<Authenticated> {
         v1::cluster_client::ClusterClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
+    pub(super) fn admins(&self) -> v1::admins_client::AdminsClient<Authenticated> {
+        v1::admins_client::AdminsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn groups(&self) -> v1::groups_client::GroupsClient<Authenticated> {
+        v1::groups_client::GroupsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn folders(&self) -> v1::folders_client::FoldersClient<Authenticated> {
+        v1::folders_client::FoldersClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn roles(&self) -> v1::roles_client::RolesClient<Authenticated> {
+        v1::roles_client::RolesClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+    pub(super) fn events(&self) -> v1::events_client::EventsClient<Authenticated> {
+        v1::events_client::EventsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// The answer to a change, or how to ask again.
+    pub(super) fn changed<T>(&self, answer: Result<tonic::Response<T>, Status>) -> Result<T, Failure> {
+        answer.map(tonic::Response::into_inner).map_err(|status| Failure::of_change(status, &self.request_id))
+    }
+
     pub(super) fn backups(&self) -> v1::backups_client::BackupsClient<Authenticated> {
         v1::backups_client::BackupsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
@@ -79,6 +102,9 @@ impl Client {
 }
 
 async fn channel(address: &str, globals: &Globals) -> Result<Channel, Failure> {
+    if let Some(path) = address.strip_prefix(LOCAL) {
+        return local_channel(path).await;
+    }
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let invalid = |error: String| Failure::usage(format!("--endpoint {address}: {error}"));
     let endpoint = Endpoint::from_shared(url).map_err(|error| invalid(error.to_string()))?;
@@ -94,6 +120,19 @@ async fn channel(address: &str, globals: &Globals) -> Result<Channel, Failure> {
         Some(config) => endpoint.connect_with_connector(tower::service_fn(move |uri| dial(uri, config.clone()))).await,
     };
     connected.map_err(|error| Failure::other(format!("{address}: cannot be reached: {}", root_cause(&error))))
+}
+
+/// Through a node's data folder.
+async fn local_channel(path: &str) -> Result<Channel, Failure> {
+    let path = path.to_owned();
+    let cannot = format!("{path}: cannot be reached");
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let path = path.clone();
+        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT).timeout(CALL);
+    let connected = endpoint.connect_with_connector(dial).await;
+    connected.map_err(|error| Failure::other(format!("{cannot}: {}; does the node run?", root_cause(&error))))
 }
 
 /// TCP, then TLS.
@@ -119,6 +158,9 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 /// From the file or the environment, never from an argument: arguments are seen by every user of the machine.
 fn bearer(globals: &Globals) -> Result<Bearer, Failure> {
+    if globals.token_file.is_none() && globals.endpoint.starts_with(LOCAL) {
+        return Ok(Bearer(None));
+    }
     let token = match &globals.token_file {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("--token-file {}: {error}", path.display())))?,

@@ -126,7 +126,7 @@ fn table(columns: &[&str], rows: &[Value]) -> String {
 }
 
 /// Text as it is, but for what would move a terminal's cursor; the rest as JSON.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::output::Format;
+use super::output::{Data, Format};
 use super::{AdminCommand, Globals, Output, execute, failure};
 
 struct Ready;
@@ -55,11 +55,16 @@ impl Node {
         cluster.apply(Command::PutToken(token)).reply.expect("the first token");
         let storages = vec![(StorageName::parse("files").expect("a name"), "/srv/files".into())];
         let service = Arc::new(Service::new(cluster, storages));
-        let config = Config { listen: ([127, 0, 0, 1], 0).into(), tls: None, health: None };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            health: None,
+            local: Some(folder.path().join("admin.sock")),
+        };
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         let server = ApiServer::bind(config, service, Arc::new(Ready), metrics).await.expect("a free port");
         let endpoint = format!("http://{}", server.address().expect("bound"));
-        let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("token"), "secret\n").expect("the token file");
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
@@ -190,4 +195,88 @@ async fn an_unreachable_node_is_skipped_for_the_next() {
     let line = ["flotilla", "--endpoint", &both, "--token-file", &token, "ping"];
     let line = Line::try_parse_from(line).expect("a line that clap takes");
     execute(line.command, line.globals).await.expect("the second answers");
+}
+
+#[tokio::test]
+async fn an_admin_is_added_shown_changed_and_removed() {
+    let node = Node::start().await;
+    let password = node.file("password", "correct horse\n");
+    let add =
+        ["admin", "add", "ann", "--permission", "view_users", "--password-file", &password, "--allow", "10.0.0.0/8"];
+    let made = value(&node.run(&add).await.expect("made"));
+    assert_eq!((made["has_password"].as_bool(), made["permissions"][0].as_str()), (Some(true), Some("view_users")));
+    assert_eq!(node.code(&add).await, failure::CONFLICT);
+    let changed = ["admin", "update", "ann", "--permission", "*", "--email", "a@example.org", "--disable"];
+    node.run(&changed).await.expect("changed");
+    let shown = value(&node.run(&["admin", "show", "ann"]).await.expect("shown"));
+    assert_eq!((shown["status"].as_u64(), shown["email"].as_str()), (Some(0), Some("a@example.org")));
+    assert_eq!(shown["filters"]["allow_list"][0], "10.0.0.0/8", "what was not named stays");
+    node.run(&["admin", "passwd", "ann", "--password-file", &password]).await.expect("changed");
+    assert!(node.run(&["admin", "list"]).await.expect("listed").data.text(Format::Table).contains("ann"));
+    assert_eq!(node.code(&["admin", "update", "ann"]).await, failure::USAGE);
+    assert_eq!(node.code(&["admin", "add", "bob", "--no-password"]).await, failure::USAGE, "no permission");
+    node.run(&["admin", "remove", "ann"]).await.expect("removed");
+    assert_eq!(node.code(&["admin", "show", "ann"]).await, failure::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn groups_folders_and_roles_are_kept_by_name() {
+    let node = Node::start().await;
+    node.run(&["folder", "add", "f", "--mapped-path", "/srv/f"]).await.expect("made");
+    node.run(&["group", "add", "g", "--mount", "f=/shared", "--max-sessions", "2"]).await.expect("made");
+    node.run(&["group", "update", "g", "--description", "all"]).await.expect("changed");
+    let group = value(&node.run(&["group", "show", "g"]).await.expect("shown"));
+    assert_eq!(group["user_settings"]["max_sessions"], 2, "what was not named stays");
+    assert_eq!(
+        (&group["virtual_folders"][0]["virtual_path"], &group["description"]),
+        (&"/shared".into(), &"all".into())
+    );
+    assert_eq!(node.code(&["folder", "remove", "f"]).await, failure::CONFLICT);
+    assert_eq!(node.code(&["group", "update", "g", "--mount", "f"]).await, failure::USAGE);
+    node.run(&["group", "remove", "g"]).await.expect("removed");
+    node.run(&["folder", "remove", "f"]).await.expect("removed");
+    node.run(&["role", "add", "east", "--description", "d"]).await.expect("made");
+    assert!(node.run(&["role", "list"]).await.expect("listed").data.text(Format::Yaml).contains("east"));
+}
+
+#[tokio::test]
+async fn an_api_key_is_shown_once_and_revoked() {
+    let node = Node::start().await;
+    let Data::Line(key) = node.run(&["api-key", "add", "ci"]).await.expect("made").data else { panic!("the key") };
+    assert!(key.starts_with("ci.") && key.len() > 40, "{key}");
+    let listed = node.run(&["api-key", "list"]).await.expect("listed").data.text(Format::Json);
+    assert!(listed.contains("\"ci\"") && !listed.contains(&key[3..]));
+    node.run(&["api-key", "remove", "ci"]).await.expect("revoked");
+    assert_eq!(node.code(&["api-key", "remove", "ci"]).await, failure::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn events_say_who_changed_what() {
+    let node = Node::start().await;
+    node.run(&["role", "add", "east", "--description", "first"]).await.expect("made");
+    node.run(&["role", "update", "east", "--description", "second"]).await.expect("changed");
+    let events = value(&node.run(&["events"]).await.expect("listed"));
+    let last = events.as_array().expect("a list").last().expect("an event").clone();
+    assert_eq!((&last["kind"], &last["object"]), (&"role_updated".into(), &"role east".into()));
+    assert_eq!(last["changes"][0], "description: \"first\" -> \"second\"");
+    assert_eq!(last["actor"], "admin token root");
+    assert!(last["source"].as_str().expect("an address").starts_with("127.0.0.1:"), "{last}");
+    let token = last["resume_token"].as_str().expect("a token");
+    assert_eq!(value(&node.run(&["events", "--resume", token]).await.expect("none")), serde_json::json!([]));
+    assert_eq!(node.code(&["events", "--resume", "x"]).await, failure::USAGE);
+}
+
+#[tokio::test]
+async fn a_lost_token_is_made_anew_through_the_data_folder() {
+    let node = Node::start().await;
+    let data = node.folder.path().display().to_string();
+    let reset = ["token", "reset", "--name", "root", "--data", &data];
+    let Data::Line(token) = node.run(&reset).await.expect("made anew").data else { panic!("the token") };
+    assert_ne!(node.code(&["user", "list"]).await, 0, "the old one is refused");
+    node.file("token", &token);
+    node.run(&["user", "list"]).await.expect("the new one is taken");
+    let events = value(&node.run(&["events"]).await.expect("listed"));
+    let last = events.as_array().expect("a list").last().expect("an event").clone();
+    assert!(last["actor"].as_str().expect("who").starts_with("uid "), "{last}");
+    assert_ne!(node.code(&["token", "reset", "--data", "/nowhere"]).await, 0);
 }

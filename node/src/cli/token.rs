@@ -31,6 +31,17 @@ pub enum TokenCommand {
     },
     /// Lists names and permissions.
     List,
+    /// Makes an admin token anew on a node, through its data folder: when the token was lost. Whoever had it is shut out.
+    Reset {
+        #[arg(long, default_value = "admin")]
+        name: String,
+        /// The node's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// New file (mode 0600) for the token instead of stdout.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Revokes a token: it is refused at its next call, on every node.
     Delete { name: String },
 }
@@ -39,7 +50,7 @@ pub(super) async fn run(client: &Client, command: TokenCommand) -> Result<Output
     match command {
         TokenCommand::Create { name, permissions, expires_at, out } => {
             let permissions = if permissions.is_empty() { vec!["*".to_owned()] } else { permissions };
-            let token = v1::Token { name, permissions, expires_at, revision: 0 };
+            let token = v1::Token { name, permissions, expires_at, ..v1::Token::default() };
             create(client, token, out).await
         }
         TokenCommand::List => {
@@ -55,6 +66,7 @@ pub(super) async fn run(client: &Client, command: TokenCommand) -> Result<Output
             let rows = answer.tokens.iter().map(shown).collect();
             Ok(Output::many(&["name", "permissions", "expires_at", "revision"], rows))
         }
+        TokenCommand::Reset { .. } => Err(Failure::usage("a token is reset through a node's data folder")),
         TokenCommand::Delete { name } => {
             let request = v1::DeleteTokenRequest { name: name.clone(), request_id: client.request_id.clone() };
             let answer = client.tokens().delete_token(request).await;
@@ -62,6 +74,26 @@ pub(super) async fn run(client: &Client, command: TokenCommand) -> Result<Output
             Ok(Output::changed(&format!("token {name} is revoked"), answer.result))
         }
     }
+}
+
+/// Needs no token: who can open the node's data folder owns the node.
+pub(super) async fn reset(
+    name: String,
+    data: &Path,
+    out: Option<PathBuf>,
+    globals: super::Globals,
+) -> Result<Output, Failure> {
+    let socket = data.join(crate::serve::LOCAL_SOCKET);
+    let endpoint = format!("{}{}", super::connect::LOCAL, socket.display());
+    let client = Client::connect(&super::Globals { endpoint, token_file: None, ..globals }).await?;
+    // A change of its own: the given request id is the new token's.
+    let request = v1::DeleteTokenRequest { name: name.clone(), request_id: String::new() };
+    match client.tokens().delete_token(request).await {
+        Err(status) if status.code() != tonic::Code::NotFound => return Err(status.into()),
+        _ => {}
+    }
+    let token = v1::Token { name, permissions: vec!["*".to_owned()], ..v1::Token::default() };
+    create(&client, token, out).await
 }
 
 /// The file is written first: a token that the cluster knows and nobody has would be worse.

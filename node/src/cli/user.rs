@@ -80,7 +80,7 @@ pub struct PasswordFrom {
 }
 
 impl PasswordFrom {
-    fn read(&self, username: &str) -> Result<Option<String>, Failure> {
+    pub(super) fn read(&self, username: &str) -> Result<Option<String>, Failure> {
         match (&self.password_file, self.no_password) {
             (_, true) => Ok(None),
             (Some(path), _) => secret::from_file(path).map(Some),

@@ -45,6 +45,8 @@ fn user() -> UserSpec {
         email: String::new(),
         description: String::new(),
         additional_info: String::new(),
+        groups: Vec::new(),
+        role: None,
     }
 }
 

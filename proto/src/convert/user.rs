@@ -25,6 +25,8 @@ pub fn user(user: &model::User, account: Option<&model::Account>, home_dir: Stri
         email: user.email.clone(),
         description: user.description.clone(),
         additional_info: user.additional_info.clone(),
+        groups: user.groups.iter().map(membership).collect(),
+        role: user.role.as_ref().map(model::Name::to_string).unwrap_or_default(),
         has_password: user.password_hash.is_some(),
         incarnation: user.incarnation,
         revision: user.revision,
@@ -35,18 +37,18 @@ pub fn user(user: &model::User, account: Option<&model::Account>, home_dir: Stri
     }
 }
 
-fn status(status: model::Status) -> v1::UserStatus {
+pub(super) fn status(status: model::Status) -> v1::UserStatus {
     match status {
         model::Status::Disabled => v1::UserStatus::Disabled,
         model::Status::Enabled => v1::UserStatus::Enabled,
     }
 }
 
-fn permissions(held: &[model::Permission]) -> v1::Permissions {
+pub(super) fn permissions(held: &[model::Permission]) -> v1::Permissions {
     v1::Permissions { names: held.iter().map(|one| one.name().to_owned()).collect() }
 }
 
-fn filters(filters: &model::Filters) -> v1::Filters {
+pub(super) fn filters(filters: &model::Filters) -> v1::Filters {
     v1::Filters {
         allowed_ip: filters.allowed_ip.clone(),
         denied_ip: filters.denied_ip.clone(),
@@ -54,6 +56,15 @@ fn filters(filters: &model::Filters) -> v1::Filters {
         denied_protocols: filters.denied_protocols.clone(),
         max_upload_file_size: filters.max_upload_file_size,
     }
+}
+
+fn membership(member: &model::MemberOf) -> v1::GroupMembership {
+    let kind = match member.membership {
+        model::Membership::Primary => 1,
+        model::Membership::Secondary => 2,
+        model::Membership::Plain => 3,
+    };
+    v1::GroupMembership { name: member.group.to_string(), r#type: kind }
 }
 
 /// Absent filters are none.

@@ -11,11 +11,14 @@ mod delete_token;
 mod delete_user;
 mod expire;
 mod init_cluster;
+mod issue_token;
+mod kept;
 mod kill_session;
 mod marker_written;
 mod narrowing;
 mod once;
 mod open_session;
+mod put_api_key;
 mod put_node;
 mod put_secret;
 mod put_token;
@@ -25,6 +28,7 @@ mod replace_user;
 mod root;
 mod scope;
 mod sweep;
+mod tokens;
 mod update_user;
 mod validate;
 
@@ -32,7 +36,10 @@ pub(crate) use account::MAX_ENDED;
 pub(crate) use once::NUMBER_WINDOW;
 use scope::Scope;
 
-use crate::{Applied, Command, CommandId, Entry, Envelope, LogIndex, Refusal, Reply, State};
+use crate::{
+    AdminSpec, Applied, Command, CommandId, Entry, Envelope, FolderSpec, GroupSpec, LogIndex, Refusal, Reply, RoleSpec,
+    State,
+};
 
 impl State {
     /// Applies one entry. Deterministic; a command that is refused changes nothing but is answered.
@@ -89,5 +96,15 @@ fn dispatch(scope: &mut Scope<'_>, id: CommandId, command: &Command) -> Reply {
         Command::AdoptStorage(command) => adopt_storage::apply(scope, command),
         Command::MarkerWritten(command) => marker_written::apply(scope, command),
         Command::Account(command) => account::apply(scope, id, command),
+        Command::PutAdmin(command) => kept::put(scope, command),
+        Command::DeleteAdmin(command) => kept::delete::<AdminSpec>(scope, command),
+        Command::PutGroup(command) => kept::put(scope, command),
+        Command::DeleteGroup(command) => kept::delete::<GroupSpec>(scope, command),
+        Command::PutFolder(command) => kept::put(scope, command),
+        Command::DeleteFolder(command) => kept::delete::<FolderSpec>(scope, command),
+        Command::PutRole(command) => kept::put(scope, command),
+        Command::DeleteRole(command) => kept::delete::<RoleSpec>(scope, command),
+        Command::IssueToken(command) => issue_token::apply(scope, command),
+        Command::PutApiKey(command) => put_api_key::apply(scope, command),
     }
 }

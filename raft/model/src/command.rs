@@ -2,6 +2,7 @@
 
 mod account;
 mod cost;
+mod kept;
 mod node;
 mod session;
 mod settings;
@@ -9,13 +10,14 @@ mod user;
 
 pub use account::*;
 pub use cost::{COMMAND_ROWS, ENTRY_ROWS};
+pub use kept::*;
 pub use node::*;
 use serde::{Deserialize, Serialize};
 pub use session::*;
 pub use settings::*;
 pub use user::*;
 
-use crate::{Epoch, LogTime, NodeId, RequestId, WallTime};
+use crate::{AdminSpec, Epoch, FolderSpec, GroupSpec, LogTime, NodeId, RequestId, RoleSpec, WallTime};
 
 /// One log entry: commands of one or many nodes, grouped. Stored as a version byte and postcard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +33,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     pub id: CommandId,
-    /// Who asked, for events: `admin token NAME`, `node N`, `leader`.
+    /// Who asked, for events: `admin NAME from ADDRESS`, `admin token NAME from ADDRESS`, `node N`, `leader`.
     pub actor: String,
     pub command: Command,
 }
@@ -69,4 +71,14 @@ pub enum Command {
     AdoptStorage(AdoptStorage),
     MarkerWritten(MarkerWritten),
     Account(AccountCommand),
+    PutAdmin(Put<AdminSpec>),
+    DeleteAdmin(Delete),
+    PutGroup(Put<GroupSpec>),
+    DeleteGroup(Delete),
+    PutFolder(Put<FolderSpec>),
+    DeleteFolder(Delete),
+    PutRole(Put<RoleSpec>),
+    DeleteRole(Delete),
+    IssueToken(IssueToken),
+    PutApiKey(PutApiKey),
 }

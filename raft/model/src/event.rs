@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, CutReason, Epoch, LogIndex, NodeId, SessionId, StorageName, Username, WallTime};
+use crate::{
+    AccountId, CutReason, Epoch, FieldChange, LogIndex, NodeId, RecordKind, SessionId, StorageName, Username, WallTime,
+};
 
 /// One event with its place in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +39,15 @@ pub enum Fact {
     },
     UserCreated {
         username: Username,
+        changes: Vec<FieldChange>,
     },
     UserUpdated {
         username: Username,
-        fields: Vec<String>,
+        changes: Vec<FieldChange>,
     },
     UserDeleted {
         username: Username,
+        changes: Vec<FieldChange>,
     },
     SessionOpened {
         session: SessionId,
@@ -70,11 +74,26 @@ pub enum Fact {
     SecretChanged {
         name: String,
     },
-    TokenChanged {
+    /// A record of administration other than a user: created, changed or deleted.
+    RecordCreated {
+        kind: RecordKind,
         name: String,
+        changes: Vec<FieldChange>,
     },
-    TokenDeleted {
+    RecordUpdated {
+        kind: RecordKind,
         name: String,
+        changes: Vec<FieldChange>,
+    },
+    RecordDeleted {
+        kind: RecordKind,
+        name: String,
+        changes: Vec<FieldChange>,
+    },
+    /// An admin was given a token for a password.
+    AdminLoggedIn {
+        admin: String,
+        expires_at: u64,
     },
     StorageAdopted {
         storage: StorageName,

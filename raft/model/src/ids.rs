@@ -104,6 +104,11 @@ pub struct Username(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct StorageName(Arc<str>);
 
+/// The name of an admin, a group, a folder, a role or an API key: the same grammar as a user's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(Arc<str>);
+
 fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {
     let reason = if text.is_empty() {
         "it is empty"
@@ -155,6 +160,7 @@ impl Username {
 }
 name!(Username, "username");
 name!(StorageName, "storage name");
+name!(Name, "name");
 
 /// A folder on a storage: the root of an account. `path` is relative to the storage's path, components joined by `/`,
 /// without `.`, `..`, empty components or NUL; the empty path is the storage's own folder.

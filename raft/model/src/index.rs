@@ -2,7 +2,7 @@
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::{Account, AccountId, Epoch, LogIndex, NodeId, Root, Session, User, Username};
+use crate::{Account, AccountId, Epoch, LogIndex, Name, NodeId, RecordKind, Root, Session, Token, User, Username};
 
 /// Sessions of one user in one epoch of a node, dead epochs included until swept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct SlotCount {
 
 /// How many users have an account's root as their home, and how many of them with a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AccountUsers {
+pub struct AccountUsers {
     pub users: u32,
     pub limited: u32,
 }
@@ -23,8 +23,30 @@ pub(crate) struct AccountUsers {
 /// A user's session by age within an epoch: name, node, epoch, index of its open, number.
 pub(crate) type SessionByAge = (Username, NodeId, Epoch, LogIndex, u64);
 
+/// A record that names another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Referrer {
+    User(Username),
+    Admin(Name),
+    Group(Name),
+    Folder(Name),
+    Role(Name),
+}
+
+impl std::fmt::Display for Referrer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Referrer::User(name) => write!(f, "user {name}"),
+            Referrer::Admin(name) => write!(f, "admin {name}"),
+            Referrer::Group(name) => write!(f, "group {name}"),
+            Referrer::Folder(name) => write!(f, "folder {name}"),
+            Referrer::Role(name) => write!(f, "role {name}"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Indices {
+pub struct Indices {
     pub sessions_by_age: OrdSet<SessionByAge>,
     pub slots: OrdMap<(Username, NodeId, Epoch), SlotCount>,
     pub accounts_by_root: OrdMap<Root, AccountId>,
@@ -33,6 +55,11 @@ pub(crate) struct Indices {
     /// Roots that are some user's home, and those of them with a limited user.
     pub used_roots: OrdMap<Root, AccountId>,
     pub limited_roots: OrdMap<Root, AccountId>,
+    /// Who names a group, a folder or a role.
+    pub referrers: OrdSet<(RecordKind, Name, Referrer)>,
+    pub tokens_by_hash: OrdMap<[u8; 32], String>,
+    /// Tokens of admins by expiry.
+    pub tokens_by_admin: OrdSet<(Name, u64, String)>,
 }
 
 impl Indices {
@@ -66,6 +93,10 @@ impl Indices {
     }
 
     pub fn user(&mut self, before: Option<&User>, after: Option<&User>) {
+        let named = |user: &User| (Referrer::User(user.username.clone()), user.references());
+        if before.is_some_and(User::names_records) || after.is_some_and(User::names_records) {
+            self.references(before.map(named), after.map(named));
+        }
         let place = |user: &User| (user.account, user.limits().is_none());
         if before.map(place) == after.map(place) {
             return;
@@ -77,6 +108,36 @@ impl Indices {
         if let Some(user) = after {
             self.users_by_account.insert((user.account, user.username.clone()));
             self.count_user(user, u32::wrapping_add);
+        }
+    }
+
+    /// Keeps in step who names what.
+    pub fn references(
+        &mut self,
+        before: Option<(Referrer, Vec<(RecordKind, Name)>)>,
+        after: Option<(Referrer, Vec<(RecordKind, Name)>)>,
+    ) {
+        if let Some((referrer, named)) = before {
+            for (kind, name) in named {
+                self.referrers.remove(&(kind, name, referrer.clone()));
+            }
+        }
+        if let Some((referrer, named)) = after {
+            for (kind, name) in named {
+                self.referrers.insert((kind, name, referrer.clone()));
+            }
+        }
+    }
+
+    pub fn token(&mut self, before: Option<&Token>, after: Option<&Token>) {
+        let of_admin = |row: &Token| row.admin().map(|admin| (admin.clone(), row.expires_at, row.name.clone()));
+        if let Some(row) = before {
+            self.tokens_by_hash.remove(&row.hash);
+            of_admin(row).map(|key| self.tokens_by_admin.remove(&key));
+        }
+        if let Some(row) = after {
+            self.tokens_by_hash.insert(row.hash, row.name.clone());
+            of_admin(row).map(|key| self.tokens_by_admin.insert(key));
         }
     }
 

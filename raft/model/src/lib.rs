@@ -15,6 +15,7 @@ pub use command::{Command, CommandId, Entry, Envelope};
 pub use effect::Effect;
 pub use event::Event;
 pub use ids::*;
+pub(crate) use record::change;
 pub use record::*;
 pub use reply::{AccountDone, AccountRefusal, Done, Refusal, Reply, SlotHolder};
 
@@ -32,6 +33,6 @@ pub mod state;
 mod table;
 
 pub use history::EventsError;
-pub use index::SlotCount;
+pub use index::{Referrer, SlotCount};
 pub use snapshot::{Restore, SnapshotError};
 pub use state::{Applied, State};

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::index::SessionByAge;
+use crate::index::{Referrer, SessionByAge};
 use crate::*;
 
 impl State {
@@ -77,6 +77,35 @@ impl State {
     }
     pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
         self.tokens.rows()
+    }
+    /// The token whose text has this SHA-256.
+    pub fn token_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<Token>> {
+        self.indices.tokens_by_hash.get(hash).and_then(|name| self.tokens.get(name))
+    }
+    /// An API key by its id.
+    pub fn api_key(&self, id: &Name) -> Option<&Arc<Token>> {
+        self.tokens.get(&Token::api_key_name(id))
+    }
+    /// An admin, a group, a folder or a role.
+    pub fn kept<S: Spec>(&self, name: &Name) -> Option<&Arc<Kept<S>>> {
+        S::table(self).get(name)
+    }
+    /// Records of a kind in order of name, after `after` if given.
+    pub fn kept_after<'a, S: Spec>(
+        &'a self,
+        after: Option<&Name>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Kept<S>>> + use<'a, S> {
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        S::table(self).range((from, Bound::Unbounded))
+    }
+    pub fn kept_count<S: Spec>(&self) -> usize {
+        S::table(self).len()
+    }
+    /// Who names a group, a folder or a role.
+    pub fn referrers<'a>(&'a self, kind: RecordKind, name: &Name) -> impl Iterator<Item = &'a Referrer> + use<'a> {
+        let (from, name) = ((kind, name.clone(), Referrer::User(Username::least())), name.clone());
+        let rows = self.indices.referrers.range((Bound::Included(from), Bound::Unbounded));
+        rows.take_while(move |row| row.0 == kind && row.1 == name).map(|row| &row.2)
     }
     /// Epochs that are over and of which rows remain.
     pub fn dead_epochs(&self) -> impl Iterator<Item = &Arc<DeadEpoch>> {

@@ -105,6 +105,8 @@ pub enum Refusal {
     NameExists { name: String },
     #[error("{name} does not exist")]
     NameNotFound { name: String },
+    #[error("{name} is named by {by}: take it away there first")]
+    InUse { name: String, by: String },
     #[error("storage {name} is already adopted with id {storage_id}")]
     StorageKnown { name: StorageName, storage_id: String },
     #[error("root {root} overlaps with {other}, and one of them has a quota")]

@@ -18,7 +18,7 @@ const V1: u8 = 1;
 const CHUNK: usize = 512 * 1024;
 const HEADER: u8 = 0;
 const EVENTS: u8 = 12;
-const SECTIONS: usize = 13;
+const SECTIONS: usize = 24;
 
 /// Why a snapshot cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,10 @@ impl State {
         for (section, len) in tables.into_iter().enumerate() {
             rows[section + 1] = len as u64;
         }
+        rows[usize::from(Admin::TABLE)] = self.admins.len() as u64;
+        rows[usize::from(Group::TABLE)] = self.groups.len() as u64;
+        rows[usize::from(Folder::TABLE)] = self.folders.len() as u64;
+        rows[usize::from(Role::TABLE)] = self.roles.len() as u64;
         rows[usize::from(EVENTS)] = self.history.window.len() as u64;
         rows
     }
@@ -112,6 +116,10 @@ impl State {
             .chain(rows_of::<AnsweredNumber>(self))
             .chain(rows_of::<DeadEpoch>(self))
             .chain(events)
+            .chain(rows_of::<Admin>(self))
+            .chain(rows_of::<Group>(self))
+            .chain(rows_of::<Folder>(self))
+            .chain(rows_of::<Role>(self))
     }
 }
 
@@ -171,6 +179,10 @@ impl Restore {
             AnsweredNumber::TABLE => self.table::<AnsweredNumber>(rows),
             DeadEpoch::TABLE => self.table::<DeadEpoch>(rows),
             EVENTS => self.events(rows),
+            Admin::TABLE => self.table::<Admin>(rows),
+            Group::TABLE => self.table::<Group>(rows),
+            Folder::TABLE => self.table::<Folder>(rows),
+            Role::TABLE => self.table::<Role>(rows),
             _ => Err(SnapshotError::Misplaced("a section is unknown")),
         }
     }

@@ -24,6 +24,10 @@ pub struct State {
     pub(crate) answered_requests: Table<AnsweredRequest>,
     pub(crate) answered_numbers: Table<AnsweredNumber>,
     pub(crate) dead_epochs: Table<DeadEpoch>,
+    pub(crate) admins: Table<Admin>,
+    pub(crate) groups: Table<Group>,
+    pub(crate) folders: Table<Folder>,
+    pub(crate) roles: Table<Role>,
     pub(crate) history: History,
     pub(crate) indices: Indices,
 }

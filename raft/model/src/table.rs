@@ -12,7 +12,7 @@ use crate::index::Indices;
 use crate::{LogIndex, State};
 
 /// A record that lives in a table of the state.
-pub(crate) trait Row: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Row: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     type Key: Ord + Clone + Serialize + Send + Sync;
     /// Stable number of the table in hashes and snapshots.
     const TABLE: u8;
@@ -28,7 +28,7 @@ pub(crate) trait Row: Clone + PartialEq + Serialize + DeserializeOwned + Send + 
 
 /// Rows by key.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Table<R: Row>(OrdMap<R::Key, Arc<R>>);
+pub struct Table<R: Row>(OrdMap<R::Key, Arc<R>>);
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
@@ -155,12 +155,12 @@ use crate::{
 };
 
 row!(Node, 1, nodes, NodeId, |row| row.id);
-row!(User, 2, users, Username, |row| row.username.clone(), indexed by Indices::user, 3);
+row!(User, 2, users, Username, |row| row.username.clone(), indexed by Indices::user, 12);
 row!(Session, 3, sessions, SessionId, |row| row.id, indexed by Indices::session, 2);
 row!(Account, 4, accounts, AccountId, |row| row.id, indexed by Indices::account, 1);
 row!(Storage, 5, storages, StorageName, |row| row.name.clone());
 row!(SealedSecret, 6, secrets, String, |row| row.name.clone());
-row!(Token, 7, tokens, String, |row| row.name.clone());
+row!(Token, 7, tokens, String, |row| row.name.clone(), indexed by Indices::token, 2);
 row!(AnsweredRequest, 8, answered_requests, RequestId, |row| row.id);
 row!(AnsweredNumber, 9, answered_numbers, (Epoch, u64), |row| (row.epoch, row.number));
 row!(DeadEpoch, 10, dead_epochs, Epoch, |row| row.epoch);

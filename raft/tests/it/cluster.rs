@@ -164,9 +164,12 @@ pub async fn leader(nodes: &[Running]) -> usize {
 
 /// A command with a visible result: a token of that name.
 pub fn put_token(name: &str) -> Command {
+    // A hash belongs to one token.
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(name.bytes()).for_each(|(at, byte)| *at = byte);
     Command::PutToken(PutToken {
         name: name.to_owned(),
-        hash: [7; 32],
+        hash,
         permissions: vec!["*".to_owned()],
         expires_at: 0,
         replace: false,

@@ -29,8 +29,8 @@ const MADE: [&str; 17] = [
 ];
 
 /// A setting without effect would be a promise that is not kept.
-const UNSERVED: [&str; 6] =
-    ["virtual_folders", "groups", "role", "upload_data_transfer", "download_data_transfer", "total_data_transfer"];
+const UNSERVED: [&str; 4] =
+    ["virtual_folders", "upload_data_transfer", "download_data_transfer", "total_data_transfer"];
 
 const UNSERVED_FILTERS: [&str; 23] = [
     "file_patterns",
@@ -59,24 +59,35 @@ const UNSERVED_FILTERS: [&str; 23] = [
 ];
 
 /// Leaves the fields that have an effect, and those that nobody knows.
-pub(super) fn strip(body: Value) -> Result<Value, ApiError> {
-    let Value::Object(mut user) = body else { return Err(ApiError::invalid("body: not a JSON object")) };
-    local_only(&user)?;
-    user.retain(|name, value| !value.is_null() && !MADE.contains(&name.as_str()));
-    drop_empty(&mut user, "", &UNSERVED)?;
-    if let Some(Value::Object(filters)) = user.get_mut("filters") {
-        filters.retain(|_, value| !value.is_null());
-        drop_empty(filters, "filters.", &UNSERVED_FILTERS)?;
-    }
-    Ok(Value::Object(user))
+pub(crate) fn strip(body: Value) -> Result<Value, ApiError> {
+    local_only(body.get("filesystem"), "filesystem.provider")?;
+    strip_of(body, &MADE, &UNSERVED, &UNSERVED_FILTERS)
 }
 
-fn local_only(user: &Map<String, Value>) -> Result<(), ApiError> {
-    let provider = user.get("filesystem").and_then(|filesystem| filesystem.get("provider"));
+/// As `strip`, of a record with other names: made by the server, unserved, unserved within `filters`.
+pub(crate) fn strip_of(
+    body: Value,
+    made: &[&str],
+    unserved: &[&str],
+    unserved_filters: &[&str],
+) -> Result<Value, ApiError> {
+    let Value::Object(mut fields) = body else { return Err(ApiError::invalid("body: not a JSON object")) };
+    fields.retain(|name, value| !value.is_null() && !made.contains(&name.as_str()));
+    drop_empty(&mut fields, "", unserved)?;
+    if let Some(Value::Object(filters)) = fields.get_mut("filters") {
+        filters.retain(|_, value| !value.is_null());
+        drop_empty(filters, "filters.", unserved_filters)?;
+    }
+    Ok(Value::Object(fields))
+}
+
+/// A file system that is not served would be another place for files.
+pub(crate) fn local_only(filesystem: Option<&Value>, field: &str) -> Result<(), ApiError> {
+    let provider = filesystem.and_then(|filesystem| filesystem.get("provider"));
     match provider {
         None | Some(Value::Null) => Ok(()),
         Some(provider) if provider.as_u64() == Some(0) => Ok(()),
-        Some(_) => Err(ApiError::field("filesystem.provider", "only 0 (local) is served in this version")),
+        Some(_) => Err(ApiError::field(field, "only 0 (local) is served in this version")),
     }
 }
 

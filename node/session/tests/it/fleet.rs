@@ -137,6 +137,8 @@ pub fn spec(home: &str, quota_size: u64, quota_files: u64) -> UserSpec {
         email: String::new(),
         description: String::new(),
         additional_info: String::new(),
+        groups: Vec::new(),
+        role: None,
     }
 }
 

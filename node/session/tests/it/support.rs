@@ -31,6 +31,8 @@ pub fn spec(name: &str) -> UserSpec {
         email: String::new(),
         description: String::new(),
         additional_info: String::new(),
+        groups: Vec::new(),
+        role: None,
     }
 }
 

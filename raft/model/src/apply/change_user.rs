@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cut::{self, Surplus};
 use super::{Scope, account, narrowing, root, validate};
 use crate::event::Fact;
-use crate::{CutReason, Done, Effect, LogIndex, NodeId, Refusal, Reply, User, UserSpec, Username};
+use crate::{CutReason, Done, Effect, LogIndex, NodeId, Refusal, Reply, User, UserSpec, Username, change};
 
 /// The user's row, if it is as the caller expects.
 pub(super) fn expect(scope: &Scope<'_>, username: &Username, expected: Option<LogIndex>) -> Result<Arc<User>, Refusal> {
@@ -21,16 +21,18 @@ pub(super) fn expect(scope: &Scope<'_>, username: &Username, expected: Option<Lo
 
 pub(super) fn apply(scope: &mut Scope<'_>, before: &User, spec: UserSpec) -> Reply {
     validate::user(&spec)?;
-    let fields = before.changed_fields(&spec);
-    if fields.is_empty() {
+    validate::references(scope, &spec)?;
+    let was = before.spec();
+    if was == spec {
         return Ok(answer(scope, before, BTreeSet::new()));
     }
+    let changes = change::changes(Some(&was.fields()), Some(&spec.fields()));
     root::check(scope.state, Some(before), &spec)?;
     let mut after = changed(scope, before, spec);
     let mut nodes = cut(scope, before, &mut after);
     scope.put(after.clone());
     nodes.extend(account::user_changed(scope, Some(before), Some(&after)));
-    scope.event(Fact::UserUpdated { username: after.username.clone(), fields: names(&fields) });
+    scope.event(Fact::UserUpdated { username: after.username.clone(), changes });
     scope.effect(Effect::User(after.username.clone()));
     Ok(answer(scope, &after, nodes))
 }
@@ -79,8 +81,4 @@ fn answer(scope: &Scope<'_>, user: &User, mut nodes: BTreeSet<NodeId>) -> Done {
         return Done::Revision(user.revision);
     }
     Done::Revoked { revision: user.revision, nodes: nodes.into_iter().collect() }
-}
-
-fn names(fields: &[&'static str]) -> Vec<String> {
-    fields.iter().map(|field| (*field).to_owned()).collect()
 }

@@ -3,7 +3,7 @@
 use super::{Scope, account, root, validate};
 use crate::command::CreateUser;
 use crate::event::Fact;
-use crate::{Done, Effect, Refusal, Reply, User};
+use crate::{Done, Effect, Refusal, Reply, User, change};
 
 pub(super) fn apply(scope: &mut Scope<'_>, command: &CreateUser) -> Reply {
     let username = command.username.clone();
@@ -11,6 +11,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &CreateUser) -> Reply {
         return Err(Refusal::UserExists { username });
     }
     validate::user(&command.spec)?;
+    validate::references(scope, &command.spec)?;
     root::check(scope.state, None, &command.spec)?;
     let user = User::create(
         username.clone(),
@@ -21,7 +22,8 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &CreateUser) -> Reply {
     );
     scope.put(user.clone());
     account::user_changed(scope, None, Some(&user));
-    scope.event(Fact::UserCreated { username: username.clone() });
+    let changes = change::changes(None, Some(&command.spec.fields()));
+    scope.event(Fact::UserCreated { username: username.clone(), changes });
     scope.effect(Effect::User(username));
     Ok(Done::Revision(scope.index))
 }

@@ -3,7 +3,7 @@
 use super::{Scope, account, change_user, cut};
 use crate::command::DeleteUser;
 use crate::event::Fact;
-use crate::{CutReason, Done, Effect, Reply, User};
+use crate::{CutReason, Done, Effect, Reply, User, change};
 
 pub(super) fn apply(scope: &mut Scope<'_>, command: &DeleteUser) -> Reply {
     let user = change_user::expect(scope, &command.username, command.expected_revision)?;
@@ -12,7 +12,8 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &DeleteUser) -> Reply {
     scope.remove::<User>(&username);
     let mut nodes: std::collections::BTreeSet<_> = scope.state.nodes_of_user(&username).into_iter().collect();
     nodes.extend(account::user_changed(scope, Some(&user), None));
-    scope.event(Fact::UserDeleted { username: username.clone() });
+    let changes = change::changes(Some(&user.spec().fields()), None);
+    scope.event(Fact::UserDeleted { username: username.clone(), changes });
     scope.effect(Effect::User(username));
     let revision = scope.index;
     Ok(if nodes.is_empty() {

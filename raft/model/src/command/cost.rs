@@ -10,6 +10,10 @@ pub const ENTRY_ROWS: u64 = 20_000;
 const EVENT: u64 = 5;
 /// An account's row with its index, and the event of its mark.
 const ACCOUNT: u64 = 2 + EVENT;
+/// A record that is kept by name, with what it names.
+const KEPT: u64 = 66;
+/// An admin's tokens and API keys, each with its indices.
+const TOKENS: u64 = 3 * 128;
 /// A few rows of any kind, each with indices and an event.
 const FEW: u64 = 40;
 
@@ -36,6 +40,14 @@ impl Command {
             | Command::DeleteUser(_) => COMMAND_ROWS,
             Command::Renew(renew) => 1 + renew.renewals.len() as u64,
             Command::Account(AccountCommand::Settle(settle)) => ACCOUNT * settle.accounts.len() as u64,
+            // These may end all tokens of an admin.
+            Command::PutAdmin(_) | Command::DeleteAdmin(_) | Command::IssueToken(_) => FEW + KEPT + TOKENS,
+            Command::PutGroup(_)
+            | Command::DeleteGroup(_)
+            | Command::PutFolder(_)
+            | Command::DeleteFolder(_)
+            | Command::PutRole(_)
+            | Command::DeleteRole(_) => FEW + KEPT,
             _ => FEW,
         }
     }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogIndex, NodeId, StorageName};
+use super::change::{self, Fields, Shown};
+use crate::{LogIndex, Name, NodeId, StorageName};
 
 /// Identity and switches of the cluster. Exists from the first entry on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,5 +55,57 @@ pub struct Token {
     pub permissions: Vec<String>,
     /// Milliseconds since the epoch, 0 = never.
     pub expires_at: u64,
+    pub kind: TokenKind,
+    /// Milliseconds since the epoch.
+    pub created_at: u64,
+    pub updated_at: u64,
     pub revision: LogIndex,
+}
+
+const LOGIN: &str = "login:";
+const API_KEY: &str = "key:";
+
+/// What a token is for and whose permissions it carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenKind {
+    /// Made by name, with permissions of its own.
+    Standing,
+    /// Of a login by an admin's password: what the admin may do at each call.
+    Login { admin: Name },
+    /// SFTPGo's API key: what an admin who allows it may do at each call.
+    ApiKey { id: Name, label: String, description: String, admin: Option<Name> },
+}
+
+impl Token {
+    pub fn login_name(admin: &Name, hash: &[u8; 32]) -> String {
+        let mark: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{LOGIN}{admin}:{mark}")
+    }
+
+    pub fn api_key_name(id: &Name) -> String {
+        format!("{API_KEY}{id}")
+    }
+
+    /// Whether a name is one of those that are made here.
+    pub(crate) fn is_made_name(name: &str) -> bool {
+        name.starts_with(LOGIN) || name.starts_with(API_KEY)
+    }
+
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = vec![("permissions", self.permissions.shown()), ("expires_at", self.expires_at.shown())];
+        if let TokenKind::ApiKey { label, description, admin, .. } = &self.kind {
+            fields.extend([("name", label.shown()), ("description", description.shown()), ("admin", admin.shown())]);
+        }
+        let hash: String = self.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        fields.push(("key", change::secret(&Some(hash))));
+        fields
+    }
+
+    /// The admin that it belongs to.
+    pub fn admin(&self) -> Option<&Name> {
+        match &self.kind {
+            TokenKind::Standing | TokenKind::ApiKey { admin: None, .. } => None,
+            TokenKind::Login { admin } | TokenKind::ApiKey { admin: Some(admin), .. } => Some(admin),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, LogIndex, Root, Username};
+use crate::{AccountId, LogIndex, MemberOf, Name, Root, Username};
 
 /// SFTPGo's `status`: 0 disabled, 1 enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +119,9 @@ pub struct User {
     pub email: String,
     pub description: String,
     pub additional_info: String,
+    pub groups: Vec<MemberOf>,
+    /// Admins of a role see and change only the users of it.
+    pub role: Option<Name>,
     /// Milliseconds since the epoch.
     pub created_at: u64,
     pub updated_at: u64,
@@ -144,6 +147,8 @@ pub struct UserSpec {
     pub email: String,
     pub description: String,
     pub additional_info: String,
+    pub groups: Vec<MemberOf>,
+    pub role: Option<Name>,
 }
 
 /// A partial change: absent fields stay. Merged in apply, so that two changes of different fields do not undo each other.
@@ -167,4 +172,7 @@ pub struct UserPatch {
     pub email: Option<String>,
     pub description: Option<String>,
     pub additional_info: Option<String>,
+    pub groups: Option<Vec<MemberOf>>,
+    /// `Some(None)`: no role.
+    pub role: Option<Option<Name>>,
 }

@@ -1,6 +1,7 @@
 //! A user's fields as callers name them: taking a row apart, merging a patch, naming what changed.
 
-use crate::{AccountId, LogIndex, User, UserPatch, UserSpec, Username, WallTime};
+use super::change::{self, Fields, Shown};
+use crate::{AccountId, LogIndex, Name, RecordKind, User, UserPatch, UserSpec, Username, WallTime};
 
 macro_rules! fields {
     ($($field:ident: $name:literal),+ $(,)?) => {
@@ -15,13 +16,18 @@ macro_rules! fields {
                 User { account, $($field: spec.$field),+, ..self.clone() }
             }
 
-            /// Names of the fields that `spec` changes.
-            pub(crate) fn changed_fields(&self, spec: &UserSpec) -> Vec<&'static str> {
-                let mut changed = Vec::new();
-                $(if self.$field != spec.$field {
-                    changed.push($name);
-                })+
-                changed
+        }
+
+        impl UserSpec {
+            /// All fields with their values, for `change::changes`.
+            pub(crate) fn fields(&self) -> Fields {
+                let mut fields = vec![$(($name, self.$field.shown())),+];
+                for (name, value) in &mut fields {
+                    if *name == "password" {
+                        *value = change::secret(&self.password_hash);
+                    }
+                }
+                fields
             }
         }
 
@@ -54,6 +60,8 @@ fields! {
     email: "email",
     description: "description",
     additional_info: "additional_info",
+    groups: "groups",
+    role: "role",
 }
 
 impl UserSpec {
@@ -64,6 +72,16 @@ impl UserSpec {
 }
 
 impl User {
+    pub(crate) fn names_records(&self) -> bool {
+        self.role.is_some() || !self.groups.is_empty()
+    }
+
+    /// Groups and role that the user names.
+    pub(crate) fn references(&self) -> Vec<(RecordKind, Name)> {
+        let groups = self.groups.iter().map(|one| (RecordKind::Group, one.group.clone()));
+        groups.chain(self.role.iter().map(|role| (RecordKind::Role, role.clone()))).collect()
+    }
+
     /// A user as created at an index.
     pub(crate) fn create(
         username: Username,
@@ -97,6 +115,8 @@ impl User {
             email: spec.email,
             description: spec.description,
             additional_info: spec.additional_info,
+            groups: spec.groups,
+            role: spec.role,
             created_at: wall.0,
             updated_at: wall.0,
         }

@@ -82,6 +82,36 @@ fn samples_of_users_and_nodes() -> Vec<(&'static str, Command)> {
             Command::AdoptStorage(AdoptStorage { name: storage(), storage_id: text("i"), node: NodeId(1) }),
         ),
         ("marker_written", Command::MarkerWritten(MarkerWritten { name: storage(), storage_id: text("i") })),
+        ("put_admin", Command::PutAdmin(Put { name: kept("a"), expected: Expected::Absent, spec: admin_spec() })),
+        ("delete_admin", Command::DeleteAdmin(Delete { name: kept("a"), expected_revision: Some(7) })),
+        (
+            "put_group",
+            Command::PutGroup(Put { name: kept("g"), expected: Expected::Present, spec: group_spec(&["f"]) }),
+        ),
+        ("delete_group", Command::DeleteGroup(Delete { name: kept("g"), expected_revision: None })),
+        (
+            "put_folder",
+            Command::PutFolder(Put { name: kept("f"), expected: Expected::Revision(3), spec: folder_spec("/srv/f") }),
+        ),
+        ("delete_folder", Command::DeleteFolder(Delete { name: kept("f"), expected_revision: None })),
+        ("put_role", Command::PutRole(Put { name: kept("r"), expected: Expected::Absent, spec: RoleSpec::default() })),
+        ("delete_role", Command::DeleteRole(Delete { name: kept("r"), expected_revision: None })),
+        (
+            "issue_token",
+            Command::IssueToken(IssueToken { admin: kept("a"), revision: 5, hash: [8; 32], expires_at: 6 }),
+        ),
+        (
+            "put_api_key",
+            Command::PutApiKey(PutApiKey {
+                id: kept("k"),
+                expected: Expected::Absent,
+                hash: Some([7; 32]),
+                label: text("l"),
+                description: text("d"),
+                admin: Some(kept("a")),
+                expires_at: 0,
+            }),
+        ),
     ]
 }
 

@@ -9,6 +9,7 @@ mod golden;
 mod history;
 mod once;
 mod random_run;
+mod records;
 mod reference;
 mod registration;
 mod restore;

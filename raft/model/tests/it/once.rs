@@ -41,8 +41,8 @@ fn a_request_more_than_five_minutes_ahead_is_refused_and_not_kept() {
 fn a_request_below_the_floor_is_expired_and_that_is_not_definite() {
     let mut world = World::new(1);
     let token = |name: u128| {
-        let (name, permissions) = (format!("t{}", name % 7), Vec::new());
-        Command::PutToken(PutToken { name, hash: [0; 32], permissions, expires_at: 0, replace: true })
+        let (hash, name, permissions) = ([(name % 7) as u8; 32], format!("t{}", name % 7), Vec::new());
+        Command::PutToken(PutToken { name, hash, permissions, expires_at: 0, replace: true })
     };
     let first = request(&world, 0, 0);
     world.run_as(first, token(0)).unwrap();

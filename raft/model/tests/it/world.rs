@@ -18,6 +18,40 @@ pub fn name(text: &str) -> Username {
     Username::parse(text).unwrap()
 }
 
+pub fn kept(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// An enabled admin with a password who may do everything.
+pub fn admin_spec() -> AdminSpec {
+    AdminSpec {
+        status: Status::Enabled,
+        password_hash: Some("$argon2id$a".into()),
+        permissions: vec!["*".into()],
+        email: String::new(),
+        description: String::new(),
+        additional_info: String::new(),
+        role: None,
+        allow_list: Vec::new(),
+        allow_api_key_auth: false,
+    }
+}
+
+pub fn folder_spec(path: &str) -> FolderSpec {
+    FolderSpec { mapped_path: path.into(), description: String::new() }
+}
+
+/// A group with these folders, each mounted at its name.
+pub fn group_spec(folders: &[&str]) -> GroupSpec {
+    let mount = |folder: &&str| Mount {
+        folder: kept(folder),
+        virtual_path: format!("/{folder}"),
+        quota_size: 0,
+        quota_files: 0,
+    };
+    GroupSpec { virtual_folders: folders.iter().map(mount).collect(), ..GroupSpec::default() }
+}
+
 pub fn storage() -> StorageName {
     StorageName::parse("files").unwrap()
 }
@@ -46,6 +80,8 @@ pub fn spec(home: &str) -> UserSpec {
         email: String::new(),
         description: String::new(),
         additional_info: String::new(),
+        groups: Vec::new(),
+        role: None,
     }
 }
 

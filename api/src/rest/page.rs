@@ -1,0 +1,90 @@
+//! `limit`, `offset` and `order` of a list, and the body of a request: what is wrong is said as every error is.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Failed;
+use crate::error::{ApiError, Code};
+use crate::service::users::MAX_PAGE;
+
+/// Which rows of a list.
+pub(crate) struct Page {
+    pub offset: usize,
+    pub limit: usize,
+    pub descending: bool,
+}
+
+impl Page {
+    pub(crate) fn parts(&self) -> (usize, usize, bool) {
+        (self.offset, self.limit, self.descending)
+    }
+}
+
+/// The query, typed; names that nobody knows are ignored, as SFTPGo does.
+pub(crate) struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failed> {
+        let read = Query::<T>::try_from_uri(&parts.uri);
+        let invalid = |error: QueryRejection| ApiError::invalid(format!("query: {}", error.body_text()));
+        read.map(|Query(read)| Asked(read)).map_err(|error| invalid(error).into())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct PageQuery {
+    offset: usize,
+    limit: usize,
+    order: String,
+}
+
+impl Default for PageQuery {
+    fn default() -> Self {
+        PageQuery { offset: 0, limit: 100, order: "ASC".into() }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failed> {
+        let Asked(PageQuery { offset, limit, order }) = Asked::from_request_parts(parts, state).await?;
+        let descending = match order.as_str() {
+            "ASC" => false,
+            "DESC" => true,
+            other => return Err(ApiError::field("order", format_args!("{other:?}: ASC or DESC")).into()),
+        };
+        // As SFTPGo, silently.
+        Ok(Page { offset, limit: limit.min(MAX_PAGE), descending })
+    }
+}
+
+/// The whole body.
+pub(crate) fn whole(body: Result<Bytes, BytesRejection>, most: &str) -> Result<Bytes, ApiError> {
+    body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::TooLarge, format!("body: at most {most}")),
+        _ => ApiError::invalid(format!("body: {error}")),
+    })
+}
+
+/// JSON of a body, whatever it holds.
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body: {error}")))
+}
+
+/// Says which field was wrong.
+pub(crate) fn typed<T: DeserializeOwned>(body: Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
+        path if path == "." => ApiError::invalid(format!("body: {}", error.inner())),
+        path => ApiError::field(path, error.inner()),
+    })
+}
