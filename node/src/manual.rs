@@ -47,7 +47,7 @@ pub fn pages(command: Command, folder: &Path) -> Result<usize> {
 
 fn page(command: &Command, name: &str, folder: &Path) -> Result<usize> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone().name(name.to_owned())).render(&mut text)?;
+    clap_mangen::Man::new(command.clone()).title(name).render(&mut text)?;
     let file = folder.join(format!("{name}.1"));
     std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     let mut pages = 1;
