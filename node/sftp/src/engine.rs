@@ -10,6 +10,7 @@ mod complete;
 mod conflict;
 mod dispatch;
 mod handles;
+mod here;
 mod inline;
 mod schedule;
 mod sender;

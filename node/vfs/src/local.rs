@@ -26,6 +26,7 @@ mod open_root;
 mod ours;
 mod place;
 mod probe;
+mod prompt;
 mod publish;
 mod real_path;
 mod remove;
@@ -78,6 +79,7 @@ struct Shared {
     ours: Mutex<Option<Arc<OwnedFd>>>,
     staging: staging::Registry,
     unsynced: durable::Unsynced,
+    prompt: prompt::Prompt,
 }
 
 impl LocalStorage {
@@ -104,6 +106,7 @@ impl Shared {
         Ok(Self {
             name,
             path,
+            prompt: prompt::Prompt::of(&folder),
             folder: Arc::new(folder),
             folder_identity: identity(&stat),
             mount: stat.stx_mnt_id,

@@ -8,7 +8,7 @@ use super::{
     handles::Handle,
     inline::Inline,
     schedule::Payload,
-    shared::State,
+    shared::{Next, State},
     work::{HandleWork, PathWork, Target, read_cached},
 };
 use crate::{
@@ -62,14 +62,14 @@ impl Engine {
 
     async fn request(&mut self, request: Request<'_>, frame: &Frame<'_>, inline: &mut Inline<'_>) -> Taken {
         match request {
-            Request::Read { id, handle, offset, length } => self.read(id, handle, offset, length, inline),
+            Request::Read { id, handle, offset, length } => self.read(id, handle, offset, length, inline).await,
             Request::Write { id, handle, offset, data } => self.write(id, handle, offset, data, frame, inline).await,
-            Request::Close { id, handle } => self.on_handle(id, handle, HandleWork::Close, inline),
-            Request::HandleStat { id, handle } => self.on_handle(id, handle, HandleWork::Stat, inline),
+            Request::Close { id, handle } => self.on_handle(id, handle, HandleWork::Close, inline).await,
+            Request::HandleStat { id, handle } => self.on_handle(id, handle, HandleWork::Stat, inline).await,
             Request::HandleSetStat { id, handle, attributes } => {
-                self.on_handle(id, handle, HandleWork::SetStat(attributes), inline)
+                self.on_handle(id, handle, HandleWork::SetStat(attributes), inline).await
             }
-            Request::ReadDir { id, handle } => self.on_handle(id, handle, HandleWork::ReadDir, inline),
+            Request::ReadDir { id, handle } => self.on_handle(id, handle, HandleWork::ReadDir, inline).await,
             Request::Open { id, path, flags, attributes } => {
                 self.on_path(id, PathWork::Open { path: path.into(), flags, attributes }, inline).await
             }
@@ -105,8 +105,8 @@ impl Engine {
                 self.on_path(id, PathWork::PosixRename { from: from.into(), to: to.into() }, inline).await
             }
             Extended::Space { path } => self.on_path(id, PathWork::Space { path: path.into() }, inline).await,
-            Extended::HandleSpace { handle } => self.on_handle(id, handle, HandleWork::Space, inline),
-            Extended::Sync { handle } => self.on_handle(id, handle, HandleWork::Sync, inline),
+            Extended::HandleSpace { handle } => self.on_handle(id, handle, HandleWork::Space, inline).await,
+            Extended::Sync { handle } => self.on_handle(id, handle, HandleWork::Sync, inline).await,
             Extended::Limits => {
                 inline.answer(&self.shared, reply::limits(id, self.shared.config.open_handles));
                 Ok(())
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    fn read(&self, id: u32, wire: &[u8], offset: u64, length: u32, inline: &mut Inline<'_>) -> Taken {
+    async fn read(&self, id: u32, wire: &[u8], offset: u64, length: u32, inline: &mut Inline<'_>) -> Taken {
         let length = (length as usize).min(MAX_TRANSFER);
         let work = HandleWork::Read { offset, length };
         let found = find(&self.shared.lock(), wire, &work);
@@ -145,7 +145,7 @@ impl Engine {
                 Ok(())
             }
             Some(Err(failure)) => self.fail(id, failure, inline),
-            None => self.on_handle(id, wire, work, inline),
+            None => self.on_handle(id, wire, work, inline).await,
         }
     }
 
@@ -161,15 +161,24 @@ impl Engine {
         // An offset beyond any file fails there: its CLOSE must fail, too.
         let payload = self.shared.payload(data.len()).await?;
         let work = HandleWork::Write { offset, data: frame.share(data) };
-        self.push(id, wire, work, Some(payload), inline)
+        self.push(id, wire, work, Some(payload), inline).await
     }
 
-    fn on_handle(&self, id: u32, wire: &[u8], work: HandleWork, inline: &mut Inline<'_>) -> Taken {
-        self.push(id, wire, work, None, inline)
+    async fn on_handle(&self, id: u32, wire: &[u8], work: HandleWork, inline: &mut Inline<'_>) -> Taken {
+        self.push(id, wire, work, None, inline).await
     }
 
-    fn push(&self, id: u32, wire: &[u8], work: HandleWork, payload: Option<Payload>, inline: &mut Inline<'_>) -> Taken {
-        let pushed = self.shared.change(|state, _| match find(state, wire, &work) {
+    async fn push(
+        &self,
+        id: u32,
+        wire: &[u8],
+        work: HandleWork,
+        payload: Option<Payload>,
+        inline: &mut Inline<'_>,
+    ) -> Taken {
+        // Bytes that were not at hand when the READ came are read elsewhere.
+        let here = !matches!(work, HandleWork::Read { .. }) && self.shared.may_run_here(work.reply_bytes(), inline);
+        let pushed = self.take_up(here, inline, |state, _| match find(state, wire, &work) {
             Ok(found) => {
                 state.schedule.push_handle(id, found.handle, work, payload);
                 Ok(())
@@ -179,7 +188,7 @@ impl Engine {
                 Err(failure)
             }
         });
-        pushed.or_else(|failure| self.fail(id, failure, inline))
+        pushed.await.or_else(|failure| self.fail(id, failure, inline))
     }
 
     async fn on_path(&self, id: u32, work: PathWork, inline: &mut Inline<'_>) -> Taken {
@@ -189,8 +198,26 @@ impl Engine {
             return self.fail(id, Failure::Storage(VfsError::NameTooLong), inline);
         }
         let payload = self.shared.payload(one.len() + two.len()).await?;
-        self.shared.change(|state, _| state.schedule.push_path(id, work, payload));
+        let here = self.shared.may_run_here(0, inline);
+        self.take_up(here, inline, |state, _| state.schedule.push_path(id, work, payload)).await;
         Ok(())
+    }
+
+    /// Changes the state; what starts thereby is run on the spot if it may be, else as a task.
+    async fn take_up<T>(
+        &self,
+        here: bool,
+        inline: &mut Inline<'_>,
+        change: impl FnOnce(&mut State, &mut Next) -> T,
+    ) -> T {
+        if !here {
+            return self.shared.change(change);
+        }
+        let (result, started) = self.shared.change_to_run(change);
+        if let Some(started) = started {
+            self.shared.run_here(started, inline).await;
+        }
+        result
     }
 
     fn fail(&self, id: u32, failure: Failure, inline: &mut Inline<'_>) -> Taken {

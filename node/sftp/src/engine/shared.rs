@@ -36,6 +36,8 @@ pub(super) struct State {
     pub schedule: Schedule,
     pub replies: VecDeque<Reply>,
     pub is_sending: bool,
+    /// A job is being run by the loop that feeds: it sends the answer itself.
+    pub is_here: bool,
     pub over: Option<CloseReason>,
     pub abandoning: usize,
 }
@@ -89,7 +91,7 @@ impl State {
             return;
         }
         next.start.extend(std::iter::from_fn(|| self.schedule.start_next(config)));
-        if !self.replies.is_empty() && !self.is_sending {
+        if !self.replies.is_empty() && !self.is_sending && !self.is_here {
             self.is_sending = true;
             next.send = true;
         }
@@ -115,6 +117,19 @@ impl Shared {
 
     /// Changes the state, then does what follows from it. The only way in which anything is started.
     pub fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Next) -> T) -> T {
+        self.change_and_keep(false, change).0
+    }
+
+    /// As [`Shared::change`], for a change after which one job may be run by the caller instead of as a task.
+    pub fn change_to_run<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, &mut Next) -> T) -> (T, Option<Started>) {
+        self.change_and_keep(true, change)
+    }
+
+    fn change_and_keep<T>(
+        self: &Arc<Self>,
+        keeps: bool,
+        change: impl FnOnce(&mut State, &mut Next) -> T,
+    ) -> (T, Option<Started>) {
         let mut next = Next::default();
         let mut state = self.lock();
         let result = change(&mut state, &mut next);
@@ -122,9 +137,11 @@ impl Shared {
         if state.over.is_some() {
             self.over.send_replace(true);
         }
+        let kept = if keeps { next.start.pop() } else { None };
+        state.is_here |= kept.is_some();
         drop(state);
         self.carry_out(next);
-        result
+        (result, kept)
     }
 
     /// As [`Shared::change`], for what others may wait for.
@@ -136,7 +153,7 @@ impl Shared {
 
     fn carry_out(self: &Arc<Self>, next: Next) {
         for started in next.start {
-            self.runtime.spawn(Job::new(self.clone(), started).run());
+            self.spawn(Job::new(self.clone(), started).run());
         }
         for file in next.abandon {
             self.runtime.spawn(self.clone().abandon(file));
@@ -148,6 +165,10 @@ impl Shared {
             let out = self.out.clone();
             self.runtime.spawn(async move { out.close(reason).await });
         }
+    }
+
+    pub fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(job);
     }
 
     async fn abandon(self: Arc<Self>, file: Arc<dyn OpenFile>) {

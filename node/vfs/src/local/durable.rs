@@ -35,6 +35,11 @@ impl Unsynced {
 }
 
 impl Shared {
+    /// Whether a further note may make the whole file system be synced.
+    pub(super) fn unsynced_is_full(&self) -> bool {
+        self.unsynced.set().len() >= UNSYNCED_MAX
+    }
+
     /// Notes that the entry of `folder` in its parent was not synced.
     pub(super) fn note_unsynced(&self, folder: Identity, guard: &GuardRef) -> VfsResult<()> {
         let is_full = {

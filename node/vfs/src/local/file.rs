@@ -19,27 +19,22 @@ use super::system::{blocking, fact, file_stat, guarded, stat_of};
 /// How far ahead of a sequential reader that missed the page cache the kernel is asked to read.
 const READ_AHEAD: u64 = 4 * 1024 * 1024;
 
-/// The folder of a file that was made at its name (EXCL): synced with the file's first sync.
-pub(super) struct MadeIn {
-    pub shared: Arc<Shared>,
-    pub folder: Arc<OwnedFd>,
-}
-
 /// A file in place.
 pub(super) struct LocalFile {
+    shared: Arc<Shared>,
     descriptor: Arc<OwnedFd>,
     reader: Reader,
-    made_in: Mutex<Option<MadeIn>>,
+    /// The folder of a file that was made at its name (EXCL): synced with the file's first sync.
+    made_in: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 impl LocalFile {
-    pub(super) fn new(descriptor: Arc<OwnedFd>) -> Self {
-        Self { descriptor, reader: Reader::default(), made_in: Mutex::new(None) }
+    pub(super) fn new(shared: Arc<Shared>, file: OwnedFd) -> Self {
+        Self { shared, descriptor: Arc::new(file), reader: Reader::default(), made_in: Mutex::new(None) }
     }
 
-    pub(super) fn made(descriptor: OwnedFd, made_in: MadeIn) -> Self {
-        let file = Self::new(Arc::new(descriptor));
-        Self { made_in: Mutex::new(Some(made_in)), ..file }
+    pub(super) fn made(shared: Arc<Shared>, file: OwnedFd, folder: Arc<OwnedFd>) -> Self {
+        Self { made_in: Mutex::new(Some(folder)), ..Self::new(shared, file) }
     }
 }
 
@@ -55,24 +50,27 @@ impl File for LocalFile {
 
     async fn write(&self, offset: u64, data: Bytes, guard: &GuardRef) -> VfsResult<()> {
         let (file, guard) = (self.descriptor.clone(), guard.clone());
-        blocking(move || write_all(&file, offset, &data, &guard)).await
+        self.shared.prompt.run(move || write_all(&file, offset, &data, &guard)).await
     }
 
     async fn stat(&self, guard: &GuardRef) -> VfsResult<FileStat> {
         let (file, guard) = (self.descriptor.clone(), guard.clone());
-        blocking(move || Ok(file_stat(&stat_of(&guard, &file)?))).await
+        self.shared.prompt.run(move || Ok(file_stat(&stat_of(&guard, &file)?))).await
     }
 
     async fn set_stat(&self, wanted: SetStat, guard: &GuardRef) -> VfsResult<()> {
         let (file, guard) = (self.descriptor.clone(), guard.clone());
-        blocking(move || set_file(&file, wanted, &guard)).await
+        match wanted.size {
+            None => self.shared.prompt.run(move || set_file(&file, wanted, &guard)).await,
+            Some(_) => blocking(move || set_file(&file, wanted, &guard)).await,
+        }
     }
 
     async fn sync(&self, guard: &GuardRef) -> VfsResult<()> {
         let made_in = self.made_in.lock().expect("no holder of this lock panics").take();
-        let (file, guard) = (self.descriptor.clone(), guard.clone());
+        let (shared, file, guard) = (self.shared.clone(), self.descriptor.clone(), guard.clone());
         let (made_in, synced) = blocking(move || {
-            let synced = sync(&file, made_in.as_ref(), &guard);
+            let synced = sync(&shared, &file, made_in.as_deref(), &guard);
             (made_in, synced)
         })
         .await;
@@ -83,10 +81,10 @@ impl File for LocalFile {
     }
 }
 
-fn sync(file: &OwnedFd, made_in: Option<&MadeIn>, guard: &GuardRef) -> VfsResult<()> {
+fn sync(shared: &Shared, file: &OwnedFd, made_in: Option<&OwnedFd>, guard: &GuardRef) -> VfsResult<()> {
     guarded(guard, || rustix::fs::fsync(file))?;
     match made_in {
-        Some(made) => made.shared.sync_folder(&made.folder, guard),
+        Some(folder) => shared.sync_folder(folder, guard),
         None => Ok(()),
     }
 }

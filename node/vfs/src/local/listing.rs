@@ -1,26 +1,39 @@
 //! Lists a folder in batches: as many names as asked for are read and looked at, the rest stays in the kernel.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rustix::fs::{Dir as Names, Mode, OFlags};
 
 use crate::backend::{Dir, DirEntry, GuardRef, VfsError, VfsResult};
 
+use super::Shared;
 use super::ours::is_ours;
 use super::resolve::check_path;
 use super::root::OpenRoot;
-use super::system::{Identity, blocking, fact, file_stat, guarded, identity, look_at, stat_of};
+use super::system::{Identity, fact, file_stat, guarded, identity, look_at, stat_of};
 
-/// An open listing. Empty while a batch of it is being read.
-pub(super) struct Listing(Option<Open>);
+/// An open listing.
+pub(super) struct Listing {
+    shared: Arc<Shared>,
+    /// `None` while a batch of it is being read.
+    open: Option<Opened>,
+}
 
-struct Open {
+impl Listing {
+    pub fn new(shared: Arc<Shared>, open: Opened) -> Self {
+        Self { shared, open: Some(open) }
+    }
+}
+
+pub(super) struct Opened {
     names: Names,
     /// Our folder's identity, if this is the folder that it lies in.
     hidden: Option<Identity>,
 }
 
 impl OpenRoot {
-    pub(super) fn open_dir(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Listing> {
+    pub(super) fn open_dir(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Opened> {
         check_path(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         let folder = if path.is_empty() {
@@ -33,7 +46,7 @@ impl OpenRoot {
             Some(ours) if identity(&stat_of(guard, &folder)?) == self.identity => Some(ours),
             _ => None,
         };
-        guard_names(folder, guard).map(|names| Listing(Some(Open { names, hidden })))
+        guard_names(folder, guard).map(|names| Opened { names, hidden })
     }
 }
 
@@ -42,7 +55,7 @@ fn guard_names(folder: std::os::fd::OwnedFd, guard: &GuardRef) -> VfsResult<Name
     Names::new(folder).map_err(fact)
 }
 
-impl Open {
+impl Opened {
     fn read(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>> {
         let mut batch = Vec::with_capacity(max.min(1024));
         while batch.len() < max {
@@ -73,14 +86,14 @@ impl Open {
 #[async_trait]
 impl Dir for Listing {
     async fn next(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>> {
-        let mut open = self.0.take().ok_or(VfsError::Invalid("an earlier read of this folder was given up"))?;
+        let mut open = self.open.take().ok_or(VfsError::Invalid("an earlier read of this folder was given up"))?;
         let guard = guard.clone();
-        let (open, batch) = blocking(move || {
+        let read = self.shared.prompt.run(move || {
             let batch = open.read(max, &guard);
             (open, batch)
-        })
-        .await;
-        self.0 = Some(open);
+        });
+        let (open, batch) = read.await;
+        self.open = Some(open);
         batch
     }
 }

@@ -1,14 +1,13 @@
 //! Opens a regular file in place, or makes one at its name with EXCL.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
 use crate::backend::{FileKind, GuardRef, OpenHow, VfsError, VfsResult};
 
 use super::attributes::fix_mode;
-use super::file::{LocalFile, MadeIn};
+use super::file::LocalFile;
 use super::resolve::{Access, HOPS};
 use super::root::OpenRoot;
 use super::system::{MODE_BITS, UMASK, kind, stat_of};
@@ -25,13 +24,13 @@ impl OpenRoot {
         let flags = flags(how) | OFlags::CREATE | OFlags::EXCL;
         let file = spot.open(flags, Mode::from_raw_mode(mode), guard)?;
         fix_mode(&file, mode, guard)?;
-        Ok(LocalFile::made(file, MadeIn { shared: self.shared.clone(), folder: spot.folder }))
+        Ok(LocalFile::made(self.shared.clone(), file, spot.folder))
     }
 
     fn open_existing(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<LocalFile> {
         let file = self.open_followed(path, how, guard)?;
         match kind(&stat_of(guard, &file)?) {
-            FileKind::File => Ok(LocalFile::new(Arc::new(file))),
+            FileKind::File => Ok(LocalFile::new(self.shared.clone(), file)),
             FileKind::Directory => Err(VfsError::IsDirectory),
             _ => Err(VfsError::SpecialFile),
         }

@@ -53,6 +53,28 @@ impl StagedFile {
         Err(VfsError::Io(std::io::Error::other("the name changes as often as it is looked at")))
     }
 
+    /// Under durability `none`, a free name needs no sync. `None`: the name may be taken, or somebody else is about it.
+    pub(super) fn publish_without_waiting(&self, guard: &GuardRef) -> Option<VfsResult<()>> {
+        let _turn = self.try_turn()?;
+        if !self.root.shared.capability.no_replace || self.stage() != Stage::Staged {
+            return None;
+        }
+        if let Err(error) = self.descriptor() {
+            return Some(Err(error));
+        }
+        let target = self.target();
+        match look_at(guard, &target.folder, &target.name) {
+            Ok(None) => {}
+            Ok(Some(_)) => return None,
+            Err(error) => return Some(Err(error)),
+        }
+        match self.take_free_name(&target, guard) {
+            Ok(Tried::Done(None)) => Some(Ok(())),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     fn caught(&self, name: Option<String>, target: &Target, durability: Durability) -> CaughtFile {
         let unsynced = match durability {
             Durability::Close => Vec::new(),

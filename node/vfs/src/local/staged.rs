@@ -62,6 +62,10 @@ impl StagedFile {
         self.state.lock().expect("no holder of this lock panics")
     }
 
+    pub fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
     pub fn take_turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -173,18 +177,21 @@ impl File for Upload {
 
     async fn write(&self, offset: u64, data: Bytes, guard: &GuardRef) -> VfsResult<()> {
         let (file, guard) = (self.0.descriptor()?, guard.clone());
-        blocking(move || write_all(&file, offset, &data, &guard)).await
+        self.0.root.shared.prompt.run(move || write_all(&file, offset, &data, &guard)).await
     }
 
     async fn stat(&self, guard: &GuardRef) -> VfsResult<FileStat> {
         let (file, guard) = (self.0.descriptor()?, guard.clone());
-        blocking(move || Ok(file_stat(&stat_of(&guard, &file)?))).await
+        self.0.root.shared.prompt.run(move || Ok(file_stat(&stat_of(&guard, &file)?))).await
     }
 
     async fn set_stat(&self, wanted: SetStat, guard: &GuardRef) -> VfsResult<()> {
         let file = self.0.descriptor()?;
         let (staged, guard) = self.0.myself(guard);
-        blocking(move || staged.set_stat_now(&file, wanted, &guard)).await
+        match wanted.size {
+            None => self.0.root.shared.prompt.run(move || staged.set_stat_now(&file, wanted, &guard)).await,
+            Some(_) => blocking(move || staged.set_stat_now(&file, wanted, &guard)).await,
+        }
     }
 
     async fn sync(&self, guard: &GuardRef) -> VfsResult<()> {
@@ -207,6 +214,13 @@ impl Staged for Upload {
     }
 
     async fn publish(&self, durability: Durability, guard: &GuardRef) -> VfsResult<Option<Box<dyn Caught>>> {
+        if durability == Durability::None {
+            let (staged, guard) = self.0.myself(guard);
+            if let Some(published) = self.0.root.shared.prompt.run(move || staged.publish_without_waiting(&guard)).await
+            {
+                return published.map(|()| None);
+            }
+        }
         let (staged, guard) = self.0.myself(guard);
         let caught = blocking(move || staged.publish_now(durability, &guard)).await?;
         Ok(caught.map(|caught| Box::new(caught) as Box<dyn Caught>))
