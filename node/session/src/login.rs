@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use flotilla_auth::{PublicKey, Secret};
 pub(crate) use owner::{Lifecycle, repeat_numbered};
-pub(crate) use way::describe as describe_holders;
+pub(crate) use way::{Way, clear as clear_way, describe as describe_holders};
 
 use crate::session::Session;
 

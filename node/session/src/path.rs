@@ -46,6 +46,19 @@ impl VPath {
         VPath(path)
     }
 
+    pub(crate) fn root() -> Self {
+        VPath(Vec::new())
+    }
+
+    /// A name in this folder; without a name the folder itself.
+    pub(crate) fn join(&self, name: &[u8]) -> VPath {
+        match (self.is_root(), name.is_empty()) {
+            (true, _) => VPath(name.to_vec()),
+            (_, true) => self.clone(),
+            _ => VPath([&self.0, &b"/"[..], name].concat()),
+        }
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

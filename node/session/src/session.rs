@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use flotilla_cluster::Lease;
 use flotilla_model::{AccountId, LogIndex, SessionId, User, Username};
-use flotilla_vfs::{GuardRef, Root};
+use flotilla_vfs::{GuardRef, Owner, Root};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -84,7 +84,9 @@ impl Session {
         // The account at the open: a home that changed since then cuts the session.
         let account_id = core.cluster.state().session(id).map_or(user.account, |row| row.account);
         let storage = core.storages.usable(&user.home.storage).await?;
-        let root = storage.storage.open_root(user.home.path(), account_id.0).await;
+        let own = |id: u32| (id != 0).then_some(id);
+        let owner = Owner { uid: own(user.uid), gid: own(user.gid) };
+        let root = storage.storage.open_root_as(user.home.path(), account_id.0, owner).await;
         let root = root.map_err(|error| format!("home folder cannot be opened: {error}"))?;
         let progress = Progress::new(core.config.jobs_per_session, Some(Arc::clone(gate)));
         let entering = Entering {

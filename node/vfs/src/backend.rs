@@ -8,9 +8,27 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// The lease and cut check of whoever asks. A refusal ends the operation without a further system call.
+/// The lease and cut check of whoever asks, and where they may work. A refusal ends the operation without a further system call.
 pub trait Guard: Send + Sync + 'static {
     fn check(&self) -> Result<(), Stopped>;
+
+    /// Asked of each folder that a path led to, open already, before a name in it is used: no link that is changed meanwhile steps
+    /// around the answer. `real` gives the folder's path below the root, symlinks resolved.
+    fn may_use(&self, _name: &[u8], _how: Use, _real: RealPath<'_>) -> VfsResult<()> {
+        Ok(())
+    }
+}
+
+/// The path of an open folder, found out when it is asked for.
+pub type RealPath<'a> = &'a mut dyn FnMut() -> VfsResult<Vec<u8>>;
+
+/// What happens to a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// What the operation is about.
+    Operate,
+    /// What is there goes, because something else takes its name.
+    Replace(FileKind),
 }
 
 /// The asker's session was cut or its node lost its lease.
@@ -43,6 +61,9 @@ pub enum VfsError {
     Exists,
     #[error("permission denied by the storage")]
     Denied,
+    /// The guard refused a folder; the right that is missing, by its name.
+    #[error("permission denied: {0} is not allowed there")]
+    NotAllowed(&'static str),
     #[error("is a directory")]
     IsDirectory,
     #[error("is not a directory")]
@@ -174,6 +195,13 @@ pub struct Marker {
     pub cluster_id: String,
 }
 
+/// Who owns what is made under a root. What is absent stays the process's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
 /// What a scan counted: each inode once, regular files and symlinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -191,7 +219,11 @@ pub trait Storage: Send + Sync + 'static {
     /// Makes the marker, once and durably; fails with `Exists`.
     async fn write_marker(&self, marker: &Marker) -> VfsResult<()>;
     /// Opens an account's root, making the folder (0700, durable) if it is not there. Checks that it is on the same mount.
-    async fn open_root(&self, path: &str, account: u64) -> VfsResult<Arc<dyn Root>>;
+    async fn open_root(&self, path: &str, account: u64) -> VfsResult<Arc<dyn Root>> {
+        self.open_root_as(path, account, Owner::default()).await
+    }
+    /// As `open_root`; what is made through the root, itself included, is given to `owner` as far as the process may.
+    async fn open_root_as(&self, path: &str, account: u64, owner: Owner) -> VfsResult<Arc<dyn Root>>;
     /// Whether anything lies in the root; `false` too if it does not exist.
     async fn is_root_used(&self, path: &str) -> VfsResult<bool>;
     /// Ends an epoch's staging folder for good (8.5): unlink files, remove the folder, sync the parent, repeat until done.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Capability, GuardRef, Marker, NoGuard, Root, Storage, Usage, VfsError, VfsResult};
+use crate::backend::{Capability, GuardRef, Marker, NoGuard, Owner, Root, Storage, Usage, VfsError, VfsResult};
 
 mod attributes;
 mod capture;
@@ -24,6 +24,7 @@ mod marker;
 mod open;
 mod open_root;
 mod ours;
+mod owner;
 mod place;
 mod probe;
 mod prompt;
@@ -160,9 +161,9 @@ impl Storage for LocalStorage {
         blocking(move || marker::write(&shared, &marker)).await
     }
 
-    async fn open_root(&self, path: &str, account: u64) -> VfsResult<Arc<dyn Root>> {
+    async fn open_root_as(&self, path: &str, account: u64, owner: Owner) -> VfsResult<Arc<dyn Root>> {
         let (shared, path) = (self.0.clone(), path.to_owned());
-        let opened = blocking(move || open_root::open_root(&shared, &path, account)).await?;
+        let opened = blocking(move || open_root::open_root(&shared, &path, account, owner)).await?;
         Ok(Arc::new(root::LocalRoot(Arc::new(opened))))
     }
 

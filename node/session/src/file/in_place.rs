@@ -12,7 +12,6 @@ use super::Transfer;
 use crate::files::{Failure, OpenFile};
 use crate::growth::Growth;
 use crate::ledger::{AccountHandle, Charge};
-use crate::path::VPath;
 use crate::session::{Session, Work, settle};
 
 /// What a handle needs to write in place.
@@ -57,7 +56,7 @@ impl InPlace {
     pub fn open(
         session: Arc<Session>,
         file: Arc<dyn File>,
-        path: VPath,
+        transfer: Transfer,
         read: bool,
         writer: Option<Writer>,
         handle: OwnedSemaphorePermit,
@@ -72,7 +71,7 @@ impl InPlace {
             failed: Mutex::new(None),
             changed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            transfer: Transfer::new(path),
+            transfer,
             _handle: handle,
         });
         session.note_open(number, Arc::clone(&open));
@@ -193,7 +192,7 @@ impl OpenFile for InPlace {
 
     async fn set_stat(&self, wanted: SetStat) -> Result<(), Failure> {
         let work = self.session.begin().await?;
-        self.session.authorize_attributes(&work, self.transfer.path(), &wanted).await?;
+        self.session.authorize_attributes(&self.transfer, &wanted)?;
         if let Some(size) = wanted.size {
             self.resize(&work, size).await?;
         }

@@ -11,14 +11,16 @@ use crate::session::Session;
 /// Bytes that one handle moved.
 pub(crate) struct Transfer {
     path: VPath,
+    /// The folder in which the file was found, where rights differ by folder.
+    folder: Option<VPath>,
     started: Instant,
     read: AtomicU64,
     written: AtomicU64,
 }
 
 impl Transfer {
-    pub fn new(path: VPath) -> Self {
-        Transfer { path, started: Instant::now(), read: AtomicU64::new(0), written: AtomicU64::new(0) }
+    pub fn new(path: VPath, folder: Option<VPath>) -> Self {
+        Transfer { path, folder, started: Instant::now(), read: AtomicU64::new(0), written: AtomicU64::new(0) }
     }
 
     pub fn note_read(&self, session: &Session, bytes: usize) {
@@ -33,6 +35,10 @@ impl Transfer {
 
     pub fn path(&self) -> &VPath {
         &self.path
+    }
+
+    pub fn folder(&self) -> Option<&VPath> {
+        self.folder.as_ref()
     }
 
     /// One line per transfer, in the sender that its direction has (`reference/sftpgo.md` 2.11).

@@ -12,6 +12,7 @@ use crate::files::Failure;
 use crate::growth::Growth;
 use crate::ledger::Charge;
 use crate::path::VPath;
+use crate::rights::Rights;
 use crate::session::{Session, Work, settle};
 
 enum Phase {
@@ -194,7 +195,9 @@ impl Upload {
         }
         // What was announced at OPEN and not written is not stored.
         self.charge.lower_to(self.size.load(Ordering::Acquire), 1);
-        match self.staged.publish(session.core.config.durability, &work.guard).await {
+        // A file that came to the name since OPEN is replaced only by who may overwrite.
+        let guard = Rights::new(&work.guard, session.user()?, &[]).guard();
+        match self.staged.publish(session.core.config.durability, &guard).await {
             Ok(caught) => {
                 self.publish_charge(session);
                 *phase = self.published(session, work).await;
@@ -252,8 +255,8 @@ impl Upload {
     }
 
     /// Renames the unpublished upload.
-    pub async fn retarget(&self, session: &Session, work: &Work, to: &VPath) -> Result<(), Failure> {
+    pub async fn retarget(&self, session: &Session, rights: &Arc<Rights>, to: &VPath) -> Result<(), Failure> {
         let _alone = self.phase.write().await;
-        self.staged.retarget(to.as_bytes(), &work.guard).await.map_err(|error| session.failure(error))
+        self.staged.retarget(to.as_bytes(), &rights.guard()).await.map_err(|error| session.failure(error))
     }
 }

@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Transfer, Upload};
 use crate::files::{Failure, OpenFile, OpenFlags};
-use crate::path::VPath;
 use crate::session::Session;
 
 pub(crate) struct UploadHandle {
@@ -28,7 +27,7 @@ impl UploadHandle {
     pub fn open(
         session: Arc<Session>,
         upload: Arc<Upload>,
-        path: VPath,
+        transfer: Transfer,
         flags: OpenFlags,
         handle: OwnedSemaphorePermit,
     ) -> Arc<dyn OpenFile> {
@@ -41,7 +40,7 @@ impl UploadHandle {
             flags,
             failed: Mutex::new(None),
             closed: AtomicBool::new(false),
-            transfer: Transfer::new(path),
+            transfer,
             _handle: handle,
         });
         session.note_open(number, Arc::clone(&open));
@@ -116,7 +115,7 @@ impl OpenFile for UploadHandle {
     async fn set_stat(&self, wanted: SetStat) -> Result<(), Failure> {
         self.demand(self.flags.write, "writing")?;
         let work = self.session.begin().await?;
-        self.session.authorize_attributes(&work, self.transfer.path(), &wanted).await?;
+        self.session.authorize_attributes(&self.transfer, &wanted)?;
         self.upload.set_stat(&self.session, &work, wanted).await
     }
 

@@ -19,7 +19,7 @@ const MISSED_RENEWAL_MS: u64 = TTL_MS / 2;
 /// Sessions that a refusal names.
 const DESCRIBED: usize = 3;
 
-pub(super) enum Way {
+pub(crate) enum Way {
     /// A session in the way is over: try again.
     Clear,
     /// All that are in the way live, or the wait is over.
@@ -27,7 +27,7 @@ pub(super) enum Way {
 }
 
 /// Asks the nodes of the sessions in the way, and waits for those that are ending or whose node may be dead.
-pub(super) async fn clear(core: &Core, holders: &[SlotHolder], until: Instant) -> Way {
+pub(crate) async fn clear(core: &Core, holders: &[SlotHolder], until: Instant) -> Way {
     let sessions: Vec<SessionId> = holders.iter().map(|holder| holder.session).collect();
     loop {
         let ending = ask(core, &sessions).await;

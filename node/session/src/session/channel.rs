@@ -4,13 +4,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flotilla_model::command::AddSlot;
-use flotilla_model::{Command, Refusal};
+use flotilla_model::{Command, Refusal, SlotHolder};
+use tokio::time::Instant;
 
 use super::Session;
-use crate::login::{bounded_text, describe_holders, repeat_numbered};
+use crate::login::{Way, bounded_text, clear_way, describe_holders, repeat_numbered};
 
-/// How long a further channel waits for its slot.
+/// How long a further channel waits for a quorum, as a login does.
 const SLOT_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits in all where ghosts are in the way, as a login does (2.5).
+const GHOST_WAIT: Duration = Duration::from_secs(8);
 
 /// Why a file-transfer channel was refused; the text is for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +63,7 @@ impl Session {
         let session = self.arc();
         // In a task of its own: the number that is taken here is owed an outcome, also when the asker has gone.
         let asked = tokio::spawn(async move { session.ask_for_slot().await });
-        match tokio::time::timeout(SLOT_WAIT, asked).await {
+        match tokio::time::timeout(SLOT_WAIT + GHOST_WAIT, asked).await {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(_)) | Err(_) => return Err(ChannelRefused("no quorum answered in time".into())),
         }
@@ -68,25 +71,36 @@ impl Session {
     }
 
     async fn ask_for_slot(&self) -> Result<(), ChannelRefused> {
-        let command = Command::AddSlot(AddSlot { session: self.id });
-        let added = repeat_numbered(&self.core, &self.lease, self.lease.number(), command, None).await;
-        match added.map_err(ChannelRefused)?.reply {
-            Ok(_) => {
-                self.channels.counts().slots += 1;
-                Ok(())
+        let mut until = None;
+        loop {
+            let command = Command::AddSlot(AddSlot { session: self.id });
+            let added = repeat_numbered(&self.core, &self.lease, self.lease.number(), command, Some(SLOT_WAIT)).await;
+            let refusal = match added.map_err(ChannelRefused)?.reply {
+                Ok(_) => {
+                    self.channels.counts().slots += 1;
+                    return Ok(());
+                }
+                Err(refusal) => refusal,
+            };
+            let Refusal::SessionLimitReached { holders, .. } = &refusal else {
+                return Err(ChannelRefused(bounded_text(refusal.to_string())));
+            };
+            let until = *until.get_or_insert_with(|| Instant::now() + GHOST_WAIT);
+            if !self.is_way_clear(holders, until).await {
+                let text = format!("{refusal}: {}", describe_holders(&self.core, holders));
+                return Err(ChannelRefused(bounded_text(text)));
             }
-            Err(refusal) => Err(self.channel_refused(refusal)),
         }
     }
 
-    fn channel_refused(&self, refusal: Refusal) -> ChannelRefused {
-        let text = match &refusal {
-            Refusal::SessionLimitReached { holders, .. } => {
-                format!("{refusal}: {}", describe_holders(&self.core, holders))
-            }
-            _ => refusal.to_string(),
-        };
-        ChannelRefused(bounded_text(text))
+    /// Whether another session that was in the way is over. The asker itself lives.
+    async fn is_way_clear(&self, holders: &[SlotHolder], until: Instant) -> bool {
+        let others: Vec<SlotHolder> = holders.iter().filter(|holder| holder.session != self.id).cloned().collect();
+        let over = self.connection.gate().closed();
+        tokio::select! {
+            way = clear_way(&self.core, &others, until) => matches!(way, Way::Clear),
+            _ = over => false,
+        }
     }
 
     /// A file-transfer channel ended; its slot is left to the next one of this connection.

@@ -12,7 +12,7 @@ use crate::connection::Job;
 use crate::files::{Failure, OpenFile};
 use crate::ledger::{AccountHandle, QuotaRefused};
 use crate::path::VPath;
-use crate::rights;
+use crate::rights::{self, Rights};
 
 /// An operation that runs. The session's slots are not given back before it is dropped.
 pub(crate) struct Work {
@@ -69,6 +69,7 @@ impl Session {
             VfsError::NotFound => Failure::NotFound,
             VfsError::Exists => Failure::Exists,
             VfsError::Denied => Failure::Denied,
+            VfsError::NotAllowed(right) => Failure::NotAllowed(right),
             other => Failure::Storage(other),
         }
     }
@@ -81,35 +82,32 @@ impl Session {
         }
     }
 
-    /// Whether one of these rights is held in the folder: in the one that the path names, and in the one that its symlinks lead to.
-    pub(crate) async fn authorize(&self, work: &Work, folder: &VPath, any_of: &[Permission]) -> Result<(), Failure> {
+    /// All of these rights in the folder that the client named, or a refusal; and the guard that demands them wherever the path leads.
+    pub(crate) fn authorize(
+        &self,
+        work: &Work,
+        folder: &VPath,
+        needed: &[Permission],
+    ) -> Result<Arc<Rights>, Failure> {
         let user = self.user()?;
-        demand(&user, folder, any_of)?;
+        rights::demand(&user, folder, needed)?;
+        Ok(Rights::new(&work.guard, user, needed))
+    }
+
+    /// As `authorize`, for what the storage does not resolve itself: the folder that the path leads to now must grant them too.
+    pub(crate) async fn authorize_led_to(
+        &self,
+        work: &Work,
+        folder: &VPath,
+        needed: &[Permission],
+    ) -> Result<(), Failure> {
+        self.authorize(work, folder, needed)?;
+        let user = self.user()?;
         if !rights::differ_by_folder(&user) || folder.is_root() {
             return Ok(());
         }
-        match self.root.real_path(folder.as_bytes(), &work.guard).await {
-            Ok(real) => demand(&user, &VPath::from_storage(real), any_of),
-            Err(error) => Err(self.failure(error)),
-        }
-    }
-
-    /// As `authorize` for the folder in which a path lies, and for the one in which what its last component leads to lies.
-    pub(crate) async fn authorize_followed(
-        &self,
-        work: &Work,
-        path: &VPath,
-        any_of: &[Permission],
-    ) -> Result<(), Failure> {
-        self.authorize(work, &path.parent(), any_of).await?;
-        let user = self.user()?;
-        if !rights::differ_by_folder(&user) {
-            return Ok(());
-        }
-        match self.root.real_path(path.as_bytes(), &work.guard).await {
-            Ok(real) => demand(&user, &VPath::from_storage(real).parent(), any_of),
-            Err(error) => Err(self.failure(error)),
-        }
+        let real = self.root.real_path(folder.as_bytes(), &work.guard).await.map_err(|error| self.failure(error))?;
+        rights::demand(&user, &VPath::from_storage(real), needed)
     }
 
     /// A place among the session's open files and folders.
@@ -139,11 +137,4 @@ impl Session {
         self.bytes_downloaded.fetch_add(bytes, Ordering::Relaxed);
         metrics::counter!("flotilla_bytes_downloaded_total").increment(bytes);
     }
-}
-
-fn demand(user: &User, folder: &VPath, any_of: &[Permission]) -> Result<(), Failure> {
-    if any_of.iter().any(|right| rights::allows(user, folder, *right)) {
-        return Ok(());
-    }
-    Err(Failure::NotAllowed(any_of.first().map_or("", |right| right.name())))
 }

@@ -13,14 +13,14 @@ const NEW_FOLDER_MODE: u32 = 0o777;
 pub(super) async fn run(session: &Session, path: &[u8], attributes: SetStat) -> Result<(), Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path.parent(), &[Permission::CreateDirs]).await?;
+    let rights = session.authorize(&work, &path.parent(), &[Permission::CreateDirs])?;
     if path.is_root() {
         return Err(Failure::Exists);
     }
     session.before_change(&work).await?;
     let mode = attributes.mode.unwrap_or(NEW_FOLDER_MODE) & 0o777;
     let durability = session.core.config.durability;
-    let made = session.root.make_dir(path.as_bytes(), mode, durability, &work.guard).await;
+    let made = session.root.make_dir(path.as_bytes(), mode, durability, &rights.guard()).await;
     made.map_err(|error| session.failure(error))?;
     session.log_command("Mkdir", &path, None);
     Ok(())

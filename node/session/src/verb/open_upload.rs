@@ -6,15 +6,17 @@ use flotilla_model::Permission;
 use flotilla_vfs::SetStat;
 
 use super::open_write::NEW_FILE_MODE;
-use crate::file::{Upload, UploadHandle};
+use crate::file::{Transfer, Upload, UploadHandle};
 use crate::files::{Failure, OpenFile, OpenFlags};
 use crate::path::VPath;
+use crate::rights::Rights;
 use crate::session::{Session, Work};
 
 /// Charges the file before anything is made, then stages it.
 pub(super) async fn begin(
     session: &Session,
     work: &Work,
+    rights: &Arc<Rights>,
     path: VPath,
     flags: OpenFlags,
     attributes: SetStat,
@@ -29,11 +31,11 @@ pub(super) async fn begin(
         return Err(failure);
     }
     let mode = attributes.mode.unwrap_or(NEW_FILE_MODE) & 0o777;
-    match session.root.stage(path.as_bytes(), mode, session.epoch(), &work.guard).await {
+    match session.root.stage(path.as_bytes(), mode, session.epoch(), &rights.guard()).await {
         Ok(staged) => {
             let upload = Upload::new(staged, charge);
             session.add_upload(Arc::clone(&upload));
-            Ok(UploadHandle::open(session.arc(), upload, path, flags, handle))
+            Ok(UploadHandle::open(session.arc(), upload, Transfer::new(path, rights.reached()), flags, handle))
         }
         Err(error) => {
             charge.give_back();
@@ -50,13 +52,13 @@ pub(super) async fn join(
     flags: OpenFlags,
     upload: Arc<Upload>,
 ) -> Result<Arc<dyn OpenFile>, Failure> {
-    session.authorize(work, &path.parent(), &[Permission::Upload]).await?;
+    session.authorize_led_to(work, &path.parent(), &[Permission::Upload]).await?;
     if flags.read {
-        session.authorize(work, &path.parent(), &[Permission::Download]).await?;
+        session.authorize_led_to(work, &path.parent(), &[Permission::Download]).await?;
     }
     let handle = session.take_handle()?;
     if flags.truncate {
         upload.set_stat(session, work, SetStat { size: Some(0), ..SetStat::default() }).await?;
     }
-    Ok(UploadHandle::open(session.arc(), upload, path, flags, handle))
+    Ok(UploadHandle::open(session.arc(), upload, Transfer::new(path, None), flags, handle))
 }

@@ -6,10 +6,11 @@ use flotilla_model::Permission;
 use flotilla_vfs::{FileKind, OpenHow, VfsError};
 
 use super::open_upload;
-use crate::file::{InPlace, Writer};
+use crate::file::{InPlace, Transfer, Writer};
 use crate::files::{Failure, OpenFile, OpenFlags, SetStat};
 use crate::ledger::Charge;
 use crate::path::VPath;
+use crate::rights::Rights;
 use crate::session::{Session, Work, settle};
 
 /// Permission bits of a new file when the client names none; the backend's umask applies.
@@ -39,15 +40,15 @@ pub(super) async fn run(
     match existing(session, work, &path).await? {
         None if !flags.create => Err(Failure::NotFound),
         None => {
-            session.authorize(work, &path.parent(), &[Permission::Upload]).await?;
-            open_upload::begin(session, work, path, flags, attributes).await
+            let rights = session.authorize(work, &path.parent(), &[Permission::Upload])?;
+            open_upload::begin(session, work, &rights, path, flags, attributes).await
         }
         Some(kind) => {
-            authorize_existing(session, work, &path, flags, kind).await?;
+            let rights = authorize_existing(session, work, &path, flags, kind)?;
             if flags.truncate || kind == Existing::DanglingLink {
-                open_upload::begin(session, work, path, flags, attributes).await
+                open_upload::begin(session, work, &rights, path, flags, attributes).await
             } else {
-                in_place(session, work, path, flags).await
+                in_place(session, work, &rights, path, flags).await
             }
         }
     }
@@ -82,13 +83,13 @@ async fn existing(session: &Session, work: &Work, path: &VPath) -> Result<Option
 }
 
 /// Writing to a file that is there needs `overwrite`; to one behind a symlink `upload` too, there and where it leads.
-async fn authorize_existing(
+fn authorize_existing(
     session: &Session,
     work: &Work,
     path: &VPath,
     flags: OpenFlags,
     existing: Existing,
-) -> Result<(), Failure> {
+) -> Result<Arc<Rights>, Failure> {
     let mut wanted = vec![];
     if existing != Existing::DanglingLink {
         wanted.push(Permission::Overwrite);
@@ -99,10 +100,8 @@ async fn authorize_existing(
     if flags.read {
         wanted.push(Permission::Download);
     }
-    for right in wanted {
-        session.authorize_followed(work, path, &[right]).await?;
-    }
-    if existing == Existing::DanglingLink && !flags.create { Err(Failure::NotFound) } else { Ok(()) }
+    let rights = session.authorize(work, &path.parent(), &wanted)?;
+    if existing == Existing::DanglingLink && !flags.create { Err(Failure::NotFound) } else { Ok(rights) }
 }
 
 /// Makes the file at its name, charged before it is there (8.4).
@@ -113,7 +112,7 @@ async fn exclusive(
     flags: OpenFlags,
     attributes: SetStat,
 ) -> Result<Arc<dyn OpenFile>, Failure> {
-    session.authorize(work, &path.parent(), &[Permission::Upload]).await?;
+    let rights = session.authorize(work, &path.parent(), &[Permission::Upload])?;
     let handle = session.take_handle()?;
     let charge = session.charge_now(work, 0, 1).await?;
     let how = OpenHow {
@@ -123,7 +122,7 @@ async fn exclusive(
         exclusive: true,
         mode: attributes.mode.unwrap_or(NEW_FILE_MODE) & 0o777,
     };
-    let opened = session.root.open(path.as_bytes(), how, &work.guard).await;
+    let opened = session.root.open(path.as_bytes(), how, &rights.guard()).await;
     let file = match opened {
         Ok(file) => file,
         Err(VfsError::Exists) => {
@@ -139,7 +138,8 @@ async fn exclusive(
     let inode = file.stat(&work.guard).await.map_or(flotilla_vfs::InodeName::default(), |stat| stat.inode);
     let growth = session.core.growths.of(session.account_id(), inode, 0);
     let writer = Writer { growth, append: flags.append };
-    Ok(InPlace::open(session.arc(), file, path, flags.read, Some(writer), handle))
+    let transfer = Transfer::new(path, rights.reached());
+    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(writer), handle))
 }
 
 /// Whether an error left the name made is not always known: then it stays counted.
@@ -153,12 +153,20 @@ pub(super) fn end_uncertain(session: &Session, charge: Charge, error: &VfsError)
     Ok(())
 }
 
-async fn in_place(session: &Session, work: &Work, path: VPath, flags: OpenFlags) -> Result<Arc<dyn OpenFile>, Failure> {
+async fn in_place(
+    session: &Session,
+    work: &Work,
+    rights: &Arc<Rights>,
+    path: VPath,
+    flags: OpenFlags,
+) -> Result<Arc<dyn OpenFile>, Failure> {
     let handle = session.take_handle()?;
     let how = OpenHow { read: flags.read, write: true, append: flags.append, ..OpenHow::default() };
-    let file = session.root.open(path.as_bytes(), how, &work.guard).await.map_err(|error| session.failure(error))?;
+    let opened = session.root.open(path.as_bytes(), how, &rights.guard()).await;
+    let file = opened.map_err(|error| session.failure(error))?;
     let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
     let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
     let writer = Writer { growth, append: flags.append };
-    Ok(InPlace::open(session.arc(), file, path, flags.read, Some(writer), handle))
+    let transfer = Transfer::new(path, rights.reached());
+    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(writer), handle))
 }

@@ -15,19 +15,20 @@ pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(),
         return Err(Failure::Denied);
     }
     if let Some(upload) = session.find_upload(&work, &from).await? {
-        authorize_rename(session, &work, &from, &to, Permission::RenameFiles).await?;
+        let rights = authorize_rename(session, &work, &from, &to, Permission::RenameFiles)?;
+        session.authorize_led_to(&work, &from.parent(), &[Permission::RenameFiles]).await?;
         authorize_replace(session, &work, &to).await?;
         replace_own(session, &work, &to).await?;
-        return upload.retarget(session, &work, &to).await;
+        return upload.retarget(session, &rights, &to).await;
     }
     let right = right_for(session, &work, &from).await?;
-    authorize_rename(session, &work, &from, &to, right).await?;
+    let rights = authorize_rename(session, &work, &from, &to, right)?;
     authorize_replace(session, &work, &to).await?;
     let account = session.before_change(&work).await?;
     replace_own(session, &work, &to).await?;
     let durability = session.core.config.durability;
-    let renamed =
-        session.root.rename_over(from.as_bytes(), to.as_bytes(), session.epoch(), durability, &work.guard).await;
+    let guard = rights.guard();
+    let renamed = session.root.rename_over(from.as_bytes(), to.as_bytes(), session.epoch(), durability, &guard).await;
     if let Some(caught) = renamed.map_err(|error| session.failure(error))? {
         session.credit(account, caught).await;
     }
@@ -43,7 +44,8 @@ async fn replace_own(session: &Session, work: &Work, to: &VPath) -> Result<(), F
     Ok(())
 }
 
-/// Onto a file: `overwrite`; onto a symlink: `upload`, since what was there is no file's content.
+/// Onto a file: `overwrite`; onto a symlink: `upload`, since what was there is no file's content. Judged by the client's path here,
+/// and by the folder itself when it is replaced.
 async fn authorize_replace(session: &Session, work: &Work, to: &VPath) -> Result<(), Failure> {
     let right = match session.root.stat(to.as_bytes(), false, &work.guard).await {
         Ok(found) if found.kind == FileKind::Symlink => Permission::Upload,
@@ -51,5 +53,5 @@ async fn authorize_replace(session: &Session, work: &Work, to: &VPath) -> Result
         Err(VfsError::NotFound) => return Ok(()),
         Err(error) => return Err(session.failure(error)),
     };
-    session.authorize(work, &to.parent(), &[right]).await
+    session.authorize(work, &to.parent(), &[right]).map(drop)
 }

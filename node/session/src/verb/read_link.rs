@@ -9,6 +9,6 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, path: &[u8]) -> Result<Vec<u8>, Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path.parent(), &[Permission::List]).await?;
-    session.root.read_link(path.as_bytes(), &work.guard).await.map_err(|error| session.failure(error))
+    let rights = session.authorize(&work, &path.parent(), &[Permission::List])?;
+    session.root.read_link(path.as_bytes(), &rights.guard()).await.map_err(|error| session.failure(error))
 }

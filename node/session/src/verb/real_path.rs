@@ -9,7 +9,7 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, path: &[u8]) -> Result<Vec<u8>, Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    if path.is_root() || session.authorize(&work, &path.parent(), &[Permission::List]).await.is_err() {
+    if path.is_root() || session.authorize_led_to(&work, &path.parent(), &[Permission::List]).await.is_err() {
         session.check()?;
         return Ok(path.absolute());
     }

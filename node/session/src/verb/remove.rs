@@ -10,17 +10,18 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, path: &[u8]) -> Result<(), Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path.parent(), &[Permission::DeleteFiles]).await?;
+    let rights = session.authorize(&work, &path.parent(), &[Permission::DeleteFiles])?;
     if path.is_root() {
         return Err(VfsError::IsDirectory.into());
     }
     if let Some(upload) = session.find_upload(&work, &path).await? {
+        session.authorize_led_to(&work, &path.parent(), &[Permission::DeleteFiles]).await?;
         upload.fail(session, "its own session removed it before CLOSE").await;
         return Ok(());
     }
     let account = session.before_change(&work).await?;
     let durability = session.core.config.durability;
-    let removed = session.root.remove(path.as_bytes(), session.epoch(), durability, &work.guard).await;
+    let removed = session.root.remove(path.as_bytes(), session.epoch(), durability, &rights.guard()).await;
     let caught = removed.map_err(|error| session.failure(error))?;
     session.credit(account, caught).await;
     session.log_command("Remove", &path, None);

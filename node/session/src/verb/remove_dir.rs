@@ -9,13 +9,13 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, path: &[u8]) -> Result<(), Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path.parent(), &[Permission::DeleteDirs]).await?;
+    let rights = session.authorize(&work, &path.parent(), &[Permission::DeleteDirs])?;
     if path.is_root() {
         return Err(Failure::Denied);
     }
     session.before_change(&work).await?;
     let durability = session.core.config.durability;
-    let removed = session.root.remove_dir(path.as_bytes(), durability, &work.guard).await;
+    let removed = session.root.remove_dir(path.as_bytes(), durability, &rights.guard()).await;
     removed.map_err(|error| session.failure(error))?;
     session.log_command("Rmdir", &path, None);
     Ok(())

@@ -3,6 +3,7 @@
 use flotilla_model::Permission;
 use flotilla_vfs::{OpenHow, SetStat};
 
+use super::attributes;
 use crate::file::resize;
 use crate::files::Failure;
 use crate::path::VPath;
@@ -11,8 +12,9 @@ use crate::session::{Session, Work};
 pub(super) async fn run(session: &Session, path: &[u8], wanted: SetStat) -> Result<(), Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize_attributes(&work, &path, &wanted).await?;
+    let rights = session.authorize(&work, &path.parent(), &attributes::needed(&wanted))?;
     if let Some(upload) = session.find_upload(&work, &path).await? {
+        session.authorize_led_to(&work, &path.parent(), &attributes::needed(&wanted)).await?;
         return upload.set_stat(session, &work, wanted).await;
     }
     if let Some(size) = wanted.size {
@@ -22,26 +24,17 @@ pub(super) async fn run(session: &Session, path: &[u8], wanted: SetStat) -> Resu
     if others == SetStat::default() {
         return Ok(());
     }
-    for (asked, right) in [
-        (wanted.mode.is_some(), Permission::Chmod),
-        (wanted.owner.is_some(), Permission::Chown),
-        (wanted.times.is_some(), Permission::Chtimes),
-    ] {
-        if asked {
-            session.authorize_followed(&work, &path, &[right]).await?;
-        }
-    }
     session.before_change(&work).await?;
-    let done = session.root.set_stat(path.as_bytes(), others, &work.guard).await;
+    let done = session.root.set_stat(path.as_bytes(), others, &rights.guard()).await;
     done.map_err(|error| session.failure(error))
 }
 
 async fn change_size(session: &Session, work: &Work, path: &VPath, size: u64) -> Result<(), Failure> {
-    session.authorize_followed(work, path, &[Permission::Overwrite]).await?;
+    let rights = session.authorize(work, &path.parent(), &[Permission::Overwrite])?;
     session.check_size(size)?;
     let account = session.before_change(work).await?;
     let how = OpenHow { write: true, ..OpenHow::default() };
-    let file = session.root.open(path.as_bytes(), how, &work.guard).await.map_err(|error| session.failure(error))?;
+    let file = session.root.open(path.as_bytes(), how, &rights.guard()).await.map_err(|error| session.failure(error))?;
     let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
     let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
     resize(session, work, &file, &growth, size, &account).await

@@ -11,7 +11,7 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, path: &[u8]) -> Result<SpaceLeft, Failure> {
     let path = VPath::parse(path)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path, &[Permission::List]).await?;
+    session.authorize_led_to(&work, &path, &[Permission::List]).await?;
     let space = session.root.space(&work.guard).await.map_err(|error| session.failure(error))?;
     let room = session.account()?.room_left();
     Ok(SpaceLeft { space: fold(space, room), read_only: false })

@@ -11,8 +11,8 @@ pub(super) async fn run(session: &Session, target: &[u8], link: &[u8]) -> Result
     let path = VPath::parse(link)?;
     let leads_to = VPath::parse_from(&path.parent(), target)?;
     let work = session.begin().await?;
-    session.authorize(&work, &path.parent(), &[Permission::CreateSymlinks]).await?;
-    session.authorize(&work, &leads_to.parent(), &[Permission::CreateSymlinks]).await.or_else(
+    let rights = session.authorize(&work, &path.parent(), &[Permission::CreateSymlinks])?;
+    session.authorize_led_to(&work, &leads_to.parent(), &[Permission::CreateSymlinks]).await.or_else(
         |failure| match failure {
             // A folder that is not there has no contents to lead to.
             Failure::NotFound => Ok(()),
@@ -25,7 +25,7 @@ pub(super) async fn run(session: &Session, target: &[u8], link: &[u8]) -> Result
     session.before_change(&work).await?;
     let charge = session.charge_now(&work, 0, 1).await?;
     let durability = session.core.config.durability;
-    match session.root.symlink(path.as_bytes(), target, durability, &work.guard).await {
+    match session.root.symlink(path.as_bytes(), target, durability, &rights.guard()).await {
         Ok(()) => {
             settle(Some(charge));
             session.log_command("Symlink", &path, Some(&leads_to));

@@ -63,7 +63,12 @@ impl Storage for DiskStorage {
     async fn write_marker(&self, _marker: &Marker) -> VfsResult<()> {
         Ok(())
     }
-    async fn open_root(&self, _path: &str, _account: u64) -> VfsResult<Arc<dyn flotilla_vfs::Root>> {
+    async fn open_root_as(
+        &self,
+        _path: &str,
+        _account: u64,
+        _owner: flotilla_vfs::Owner,
+    ) -> VfsResult<Arc<dyn flotilla_vfs::Root>> {
         Err(VfsError::Unsupported("no roots in this test"))
     }
     async fn is_root_used(&self, _path: &str) -> VfsResult<bool> {

@@ -91,6 +91,39 @@ async fn a_running_job_is_life_unless_it_waits_for_a_send_queue_that_does_not_mo
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ghost_makes_way_for_a_second_channel_too() {
+    let house = House::build().await;
+    house.create("demo", |user| user.max_sessions = 2);
+    let ghost = house.session("demo").await;
+    let living = house.session("demo").await;
+    let session = Arc::clone(living.session());
+    session.open_channel().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let ghost = ends_when_cut(ghost);
+    session.connection().note_received();
+    session.open_channel().await.expect("the ghost is asked, and does not answer");
+    assert_eq!(house.slots("demo"), 2, "both are the living one's");
+    ghost.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_channel_is_refused_while_the_sessions_in_the_way_live() {
+    let house = House::build().await;
+    house.create("demo", |user| user.max_sessions = 2);
+    let other = house.session("demo").await;
+    let living = house.session("demo").await;
+    let session = Arc::clone(living.session());
+    session.open_channel().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    other.session().connection().note_received();
+    let refused = session.open_channel().await.expect_err("both slots are used");
+    assert!(refused.to_string().contains("127.0.0.1"), "names who is in the way: {refused}");
+    assert!(other.session().connection().gate().is_open());
+    session.close_channel();
+    session.open_channel().await.expect("the first channel's slot is free again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_closing_already_is_waited_for() {
     let house = house_of_one().await;
     let first = house.session("demo").await;

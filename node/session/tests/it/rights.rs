@@ -1,6 +1,9 @@
 //! Permissions (`reference/sftpgo.md` 2.1): which right each verb needs, on which folder.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use flotilla_model::Permission;
 use flotilla_session::*;
@@ -122,6 +125,126 @@ async fn a_symlink_does_not_carry_rights_from_one_folder_into_another() {
     assert!(denied(session.remove(b"/way/file").await, "delete_files"));
     assert!(denied(session.rename(b"/way/file", b"/open/x").await, "rename_files"));
     assert_eq!(house.read("demo/shut/file"), "s");
+}
+
+/// An attacker who owns a folder exchanges it with a link into one that is shut, as fast as the kernel does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_racing_symlink_steps_around_no_right() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/shut", &[])]).await;
+    let (d, evil, shut) = (house.path("demo/d"), house.path("demo/evil"), house.path("demo/shut"));
+    std::fs::create_dir(&d).unwrap();
+    std::os::unix::fs::symlink("shut", &evil).unwrap();
+    for name in ["file", "victim"] {
+        std::fs::write(d.join(name), "mine").unwrap();
+        std::fs::write(shut.join(name), "secret").unwrap();
+    }
+    std::os::unix::fs::symlink("d/file", house.path("demo/through")).unwrap();
+    let before = std::fs::metadata(shut.join("file")).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&over);
+    let attacker = std::thread::spawn(move || {
+        let mut exchanges = 0u64;
+        while !stop.load(Ordering::Relaxed) {
+            rustix::fs::renameat_with(rustix::fs::CWD, &d, rustix::fs::CWD, &evil, rustix::fs::RenameFlags::EXCHANGE)
+                .unwrap();
+            exchanges += 1;
+        }
+        exchanges
+    });
+    let session = admitted.session();
+    let (begun, mut done, mut refused, mut round) = (std::time::Instant::now(), 0u64, 0u64, 0u64);
+    while begun.elapsed() < Duration::from_secs(2) {
+        for outcome in everything_through_d(session, round).await {
+            match outcome {
+                Ok(()) => done += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        round += 1;
+    }
+    over.store(true, Ordering::Relaxed);
+    let exchanges = attacker.join().unwrap();
+    assert!(done > 50 && refused > 50 && exchanges > 500, "the race was no race: {done} {refused} {exchanges}");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&shut).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["file", "victim"], "nothing was made, moved or removed where nothing may be");
+    for name in names {
+        assert_eq!(house.read(&format!("demo/shut/{name}")), "secret");
+    }
+    let after = std::fs::metadata(shut.join("file")).unwrap();
+    assert_eq!((after.permissions(), after.modified().unwrap()), (before.permissions(), before.modified().unwrap()));
+}
+
+/// Every verb once, with names that also exist in the folder that is shut. Panics when one shows what lies there.
+async fn everything_through_d(session: &Session, round: u64) -> Vec<Result<(), Failure>> {
+    let attributes = SetStat::default();
+    let mut outcomes = Vec::new();
+    for path in ["/d/file", "/through"] {
+        let read = get(session, path).await;
+        assert!(!read.as_ref().is_ok_and(|content| content == b"secret"), "{path} was read");
+        outcomes.push(read.map(drop));
+    }
+    let seen = session.stat(b"/d/file").await;
+    assert!(!seen.as_ref().is_ok_and(|stat| stat.size == 6), "a file in the shut folder was shown");
+    outcomes.push(seen.map(drop));
+    outcomes.push(list(session, "/d").await.map(drop));
+    let fresh = format!("/d/new-{round}");
+    outcomes.push(put(session, &fresh, b"x").await);
+    outcomes.push(put(session, "/d/victim", b"mine").await);
+    outcomes.push(put(session, "/through", b"mine").await);
+    outcomes.push(session.set_stat(b"/d/file", SetStat { mode: Some(0o600), times: Some((1, 1)), ..attributes }).await);
+    outcomes.push(session.set_stat(b"/d/file", SetStat { size: Some(4), ..attributes }).await);
+    outcomes.push(session.rename(b"/d/victim", b"/d/moved").await);
+    outcomes.push(session.posix_rename(b"/d/moved", b"/d/victim").await);
+    outcomes.push(session.posix_rename(fresh.as_bytes(), b"/d/victim").await);
+    outcomes.push(session.remove(b"/d/moved").await);
+    let folder = format!("/d/folder-{round}");
+    outcomes.push(session.make_dir(folder.as_bytes(), attributes).await);
+    outcomes.push(session.remove_dir(folder.as_bytes()).await);
+    let link = format!("/d/link-{round}");
+    outcomes.push(session.symlink(b"nowhere", link.as_bytes()).await);
+    outcomes.push(session.remove(link.as_bytes()).await);
+    outcomes.push(put(session, "/d/victim", b"mine").await);
+    outcomes
+}
+
+#[tokio::test]
+async fn a_handle_stays_bound_to_the_rights_of_the_folder_where_it_was_opened() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/shut", &[Download, List])]).await;
+    std::os::unix::fs::symlink("shut", house.path("demo/way")).unwrap();
+    let session = admitted.session();
+    let file = session.open(b"/way/file", READ, SetStat::default()).await.unwrap();
+    std::fs::remove_file(house.path("demo/way")).unwrap();
+    std::fs::rename(house.path("demo/open"), house.path("demo/way")).unwrap();
+    let wanted = SetStat { mode: Some(0o600), ..SetStat::default() };
+    assert!(denied(file.set_stat(wanted).await, "chmod"), "its path leads elsewhere now, the file is the same");
+    file.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_came_to_the_name_after_open_is_replaced_only_by_who_may_overwrite() {
+    let (house, admitted) = with_rights(&[("/", &[Upload, List])]).await;
+    let session = admitted.session();
+    let file = session.open(b"/new", WRITE, SetStat::default()).await.unwrap();
+    file.write(0, b"late".to_vec().into()).await.unwrap();
+    std::fs::write(house.path("demo/new"), "first").unwrap();
+    assert!(denied(file.close().await, "overwrite"));
+    assert_eq!(house.read("demo/new"), "first");
+    assert_eq!(house.staged("demo"), 0);
+}
+
+#[tokio::test]
+async fn a_folder_is_not_moved_away_from_the_rules_inside_it() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/open/deep", &[List]), ("/to/deep", &[List])]).await;
+    std::fs::create_dir(house.path("demo/open/deep")).unwrap();
+    std::os::unix::fs::symlink(".", house.path("demo/here")).unwrap();
+    let session = admitted.session();
+    for (from, to) in [("/open", "/x"), ("/here/open", "/x"), ("/shut", "/to"), ("/shut", "/here/to")] {
+        assert!(denied(session.rename(from.as_bytes(), to.as_bytes()).await, "rename_dirs"), "{from} {to}");
+        assert!(denied(session.posix_rename(from.as_bytes(), to.as_bytes()).await, "rename_dirs"), "{from} {to}");
+    }
+    session.rename(b"/shut", b"/x").await.unwrap();
 }
 
 #[tokio::test]

@@ -238,3 +238,21 @@ async fn rename_does_not_replace_and_posix_rename_does() {
     house.leave(admitted).await;
     assert_eq!(house.used("demo"), flotilla_model::Amount::new(3, 1), "what was replaced is credited");
 }
+
+/// As root; another process may not give files away, and stores them all the same.
+#[tokio::test]
+async fn what_a_session_makes_belongs_to_its_users_uid_and_gid() {
+    use std::os::unix::fs::MetadataExt;
+    let house = House::build().await;
+    house.create("demo", |user| (user.uid, user.gid) = (4242, 4343));
+    let admitted = house.session("demo").await;
+    let session = admitted.session();
+    session.make_dir(b"/folder", SetStat::default()).await.unwrap();
+    put(session, "/folder/file", b"x").await.unwrap();
+    let own = std::fs::metadata(house.path("")).unwrap();
+    let expected = if rustix::process::geteuid().is_root() { (4242, 4343) } else { (own.uid(), own.gid()) };
+    for name in ["demo", "demo/folder", "demo/folder/file"] {
+        let made = std::fs::metadata(house.path(name)).unwrap();
+        assert_eq!((made.uid(), made.gid()), expected, "{name}");
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{Dir as Names, Mode, OFlags};
 
-use crate::backend::{Dir, DirEntry, GuardRef, VfsError, VfsResult};
+use crate::backend::{Dir, DirEntry, GuardRef, Use, VfsError, VfsResult};
 
 use super::Shared;
 use super::ours::is_ours;
@@ -42,6 +42,7 @@ impl OpenRoot {
             self.open_in_root(path, flags, guard)?
         };
         self.refuse_ours(&folder, guard)?;
+        self.judge(&folder, b"", Use::Operate, guard)?;
         let hidden = match self.hides {
             Some(ours) if identity(&stat_of(guard, &folder)?) == self.identity => Some(ours),
             _ => None,

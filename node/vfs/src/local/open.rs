@@ -24,6 +24,7 @@ impl OpenRoot {
         let flags = flags(how) | OFlags::CREATE | OFlags::EXCL;
         let file = spot.open(flags, Mode::from_raw_mode(mode), guard)?;
         fix_mode(&file, mode, guard)?;
+        self.ownership.give(&file, guard)?;
         Ok(LocalFile::made(self.shared.clone(), file, spot.folder))
     }
 

@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::backend::{GuardRef, NoGuard, VfsError, VfsResult};
+use crate::backend::{GuardRef, NoGuard, Owner, VfsError, VfsResult};
 
 use super::Shared;
 use super::ours::is_ours;
+use super::owner::Ownership;
 use super::resolve::check_path;
 use super::root::OpenRoot;
 use super::system::{attempt, fact, guarded, identity, stat_of};
 
 /// `path` is relative to the storage; empty is the storage's own folder.
-pub(super) fn open_root(shared: &Arc<Shared>, path: &str, account: u64) -> VfsResult<OpenRoot> {
+pub(super) fn open_root(shared: &Arc<Shared>, path: &str, account: u64, owner: Owner) -> VfsResult<OpenRoot> {
     let guard = NoGuard::shared();
     let ours = shared.ours(&guard)?;
-    let folder = make_folders(shared, path, &guard)?;
+    let ownership = Ownership::new(owner);
+    let folder = make_folders(shared, path, &ownership, &guard)?;
     let stat = stat_of(&guard, &folder)?;
     require_same_mount(shared, &ours, &folder, path, &guard)?;
     let hides = if path.is_empty() { Some(identity(&stat_of(&guard, &ours)?)) } else { None };
@@ -28,6 +30,7 @@ pub(super) fn open_root(shared: &Arc<Shared>, path: &str, account: u64) -> VfsRe
         folder,
         identity: identity(&stat),
         hides,
+        ownership,
         staging: Mutex::new(None),
     })
 }
@@ -61,11 +64,21 @@ pub(super) fn find_root(shared: &Shared, path: &str, guard: &GuardRef) -> VfsRes
     Ok(folder)
 }
 
-fn make_folders(shared: &Shared, path: &str, guard: &GuardRef) -> VfsResult<Arc<OwnedFd>> {
+fn make_folders(
+    shared: &Shared,
+    path: &str,
+    ownership: &Ownership,
+    guard: &GuardRef,
+) -> VfsResult<Arc<OwnedFd>> {
     check_root_path(path)?;
-    let mut folder = shared.folder.clone();
+    let (mut folder, mut was_made) = (shared.folder.clone(), false);
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        folder = Arc::new(enter_or_make(&folder, part, guard)?);
+        let entered = enter_or_make(&folder, part, guard)?;
+        (folder, was_made) = (Arc::new(entered.0), entered.1);
+    }
+    // The folders above it may be others' roots.
+    if was_made {
+        ownership.give(&folder, guard)?;
     }
     Ok(folder)
 }
@@ -79,9 +92,10 @@ fn check_root_path(path: &str) -> VfsResult<()> {
     Ok(())
 }
 
-fn enter_or_make(parent: &OwnedFd, name: &str, guard: &GuardRef) -> VfsResult<OwnedFd> {
+/// Says whether the folder was made.
+fn enter_or_make(parent: &OwnedFd, name: &str, guard: &GuardRef) -> VfsResult<(OwnedFd, bool)> {
     if let Some(folder) = enter(parent, name, guard)? {
-        return Ok(folder);
+        return Ok((folder, false));
     }
     match attempt(guard, || rustix::fs::mkdirat(parent, name, Mode::RWXU))? {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -89,7 +103,7 @@ fn enter_or_make(parent: &OwnedFd, name: &str, guard: &GuardRef) -> VfsResult<Ow
     }
     let folder = enter(parent, name, guard)?.ok_or(VfsError::NotFound)?;
     guarded(guard, || rustix::fs::fsync(parent))?;
-    Ok(folder)
+    Ok((folder, true))
 }
 
 /// Links are refused on the way to a root: a client who owns a folder above it could turn them elsewhere.

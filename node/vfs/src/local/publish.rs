@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Durability, FileKind, GuardRef, VfsError, VfsResult};
+use crate::backend::{Durability, FileKind, GuardRef, Use, VfsError, VfsResult};
 
 use super::attributes::take_over;
 use super::capture::CaughtFile;
@@ -100,7 +100,8 @@ impl StagedFile {
             }
             Some(FileKind::Directory) => Err(VfsError::IsDirectory),
             Some(FileKind::Other) => Err(VfsError::SpecialFile),
-            Some(FileKind::File | FileKind::Symlink) => {
+            Some(old @ (FileKind::File | FileKind::Symlink)) => {
+                self.root.judge(&target.folder, &target.name, Use::Replace(old), guard)?;
                 *is_synced &= !self.take_attributes(file, target, guard)?;
                 sync_once(file, is_synced, guard)?;
                 self.replace(target, guard)

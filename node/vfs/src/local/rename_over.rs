@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::backend::{Durability, FileKind, GuardRef, VfsError, VfsResult};
+use crate::backend::{Durability, FileKind, GuardRef, Use, VfsError, VfsResult};
 
 use super::capture::CaughtFile;
 use super::rename::rename_plainly;
@@ -31,7 +31,11 @@ impl OpenRoot {
         let to = self.spot(to, Access::Sync, guard)?;
         for _ in 0..TRIES {
             let moved = from.stat(guard)?;
-            let replaced = match to.look(guard)?.as_ref().map(kind) {
+            let old = to.look(guard)?.as_ref().map(kind);
+            if let Some(old) = old {
+                self.judge(&to.folder, &to.name, Use::Replace(old), guard)?;
+            }
+            let replaced = match old {
                 None => match self.move_to_free_name(&from, &to, guard) {
                     Err(VfsError::Exists) => continue,
                     Err(VfsError::Unsupported(_)) => rename_plainly(&from, &to, guard).map(|()| None),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 
-use crate::backend::{FileKind, GuardRef, VfsError, VfsResult};
+use crate::backend::{FileKind, GuardRef, Use, VfsError, VfsResult};
 
 use super::root::OpenRoot;
 use super::system::{attempt, fact, guarded, kind, look_at, stat_at};
@@ -136,7 +136,18 @@ impl OpenRoot {
         }
         let folder = self.folder(folder_path, access, guard)?;
         self.refuse_our_name(&folder, name, guard)?;
+        self.judge(&folder, name, Use::Operate, guard)?;
         Ok(Spot { folder, name: name.to_vec(), folder_path: folder_path.to_vec() })
+    }
+
+    /// Lets the guard decide on a folder that was reached.
+    pub(super) fn judge(&self, folder: &OwnedFd, name: &[u8], how: Use, guard: &GuardRef) -> VfsResult<()> {
+        guard.may_use(name, how, &mut || self.path_below(folder, guard))
+    }
+
+    /// As `judge`, for a folder that is what the operation is about: its name is one in the folder above.
+    pub(super) fn judge_itself(&self, folder: &OwnedFd, guard: &GuardRef) -> VfsResult<()> {
+        guard.may_use(b"", Use::Operate, &mut || Ok(split(&self.path_below(folder, guard)?).0.to_vec()))
     }
 
     /// As `spot`, but follows symlinks at the last name.

@@ -11,6 +11,7 @@ use crate::backend::{
 
 use super::Shared;
 use super::listing::Listing;
+use super::owner::Ownership;
 use super::prompt::Prompt;
 use super::staged::Upload;
 use super::staging::StagingFolder;
@@ -24,6 +25,7 @@ pub(super) struct OpenRoot {
     pub identity: Identity,
     /// `.flotilla`, where this root is the storage's own folder.
     pub hides: Option<Identity>,
+    pub ownership: Ownership,
     /// The staging folder used last: it stays open as long as the root does.
     pub staging: Mutex<Option<(u64, Arc<StagingFolder>)>>,
 }

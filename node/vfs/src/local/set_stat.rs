@@ -19,7 +19,11 @@ impl OpenRoot {
         }
         match self.follow(path, Access::Names, HOPS, guard) {
             Ok(found) => set_found(&found, wanted, guard),
-            Err(VfsError::IsDirectory) => set_folder(&self.folder(path, Access::Names, guard)?, wanted, guard),
+            Err(VfsError::IsDirectory) => {
+                let folder = self.folder(path, Access::Names, guard)?;
+                self.judge_itself(&folder, guard)?;
+                set_folder(&folder, wanted, guard)
+            }
             Err(error) => Err(error),
         }
     }

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use crate::backend::{FileKind, GuardRef, InodeName, VfsError, VfsResult};
 
 use super::attributes::fix_mode;
+use super::owner::Ownership;
 use super::real_path::join;
 use super::resolve::{Access, UPLOAD_HOPS};
 use super::root::OpenRoot;
@@ -42,7 +43,7 @@ impl OpenRoot {
         let target = self.target(path, guard)?;
         let staging = self.staging(epoch, guard)?;
         let name = staging.fresh_name('u');
-        let file = create(&staging, &name, mode & MODE_BITS & !UMASK, guard)?;
+        let file = create(&staging, &name, mode & MODE_BITS & !UMASK, &self.ownership, guard)?;
         let own = identity(&stat_of(guard, &file)?);
         let staged = Arc::new(StagedFile::new(self.clone(), staging.clone(), name.clone(), own, file, target));
         staging.add(&name, &staged);
@@ -66,7 +67,13 @@ impl OpenRoot {
     }
 }
 
-fn create(staging: &StagingFolder, name: &str, mode: u32, guard: &GuardRef) -> VfsResult<OwnedFd> {
+fn create(
+    staging: &StagingFolder,
+    name: &str,
+    mode: u32,
+    ownership: &Ownership,
+    guard: &GuardRef,
+) -> VfsResult<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file =
         super::system::guarded(guard, || rustix::fs::openat(&staging.folder, name, flags, Mode::from_raw_mode(mode)))
@@ -74,7 +81,7 @@ fn create(staging: &StagingFolder, name: &str, mode: u32, guard: &GuardRef) -> V
             VfsError::NotFound => staging.missing(guard),
             other => other,
         })?;
-    if let Err(error) = fix_mode(&file, mode, guard) {
+    if let Err(error) = fix_mode(&file, mode, guard).and_then(|()| ownership.give(&file, guard)) {
         let _ = rustix::fs::unlinkat(&staging.folder, name, AtFlags::empty());
         return Err(error);
     }

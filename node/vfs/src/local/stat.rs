@@ -18,7 +18,11 @@ impl OpenRoot {
         match self.follow(path, Access::Names, HOPS, guard) {
             Ok(found) => found.stat.map(|stat| file_stat(&stat)).ok_or(VfsError::NotFound),
             // A link to `..` or to the root: no last name, but a folder.
-            Err(VfsError::IsDirectory) => Ok(file_stat(&stat_of(guard, &self.folder(path, Access::Names, guard)?)?)),
+            Err(VfsError::IsDirectory) => {
+                let folder = self.folder(path, Access::Names, guard)?;
+                self.judge_itself(&folder, guard)?;
+                Ok(file_stat(&stat_of(guard, &folder)?))
+            }
             Err(error) => Err(error),
         }
     }

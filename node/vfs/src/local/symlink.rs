@@ -21,6 +21,7 @@ impl OpenRoot {
         }
         let spot = self.spot(path, access(durability), guard)?;
         guarded(guard, || rustix::fs::symlinkat(target, &spot.folder, &spot.name[..]))?;
+        self.ownership.give_name(&spot.folder, &spot.name, guard)?;
         self.shared.settle_folder(&spot.folder, durability, guard)
     }
 

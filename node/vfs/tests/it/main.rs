@@ -17,6 +17,7 @@ mod kills;
 mod marker;
 mod moved_away;
 mod names;
+mod owner;
 mod power_cuts;
 mod publish_races;
 mod reading;
