@@ -88,8 +88,47 @@ pub struct SftpSection {
     pub trusted_proxies: Vec<String>,
     pub login_grace_seconds: u64,
     pub max_connections: usize,
+    /// Of connections without a login: from `startups_begin` on this percentage is dropped, rising to all at `startups_full`.
+    pub startups_begin: usize,
+    pub startups_percent: u32,
+    pub startups_full: usize,
+    /// Connections without a login from one address (IPv6: /64).
+    pub startups_per_source: usize,
+    pub penalties: PenaltiesSection,
     /// `close`: CLOSE is answered when the bytes are on disk. `none`: as OpenSSH does.
     pub durability: Durability,
+}
+
+/// Sources whose connections come to nothing are refused for a while, as with OpenSSH's `PerSourcePenalties`. Seconds.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PenaltiesSection {
+    pub auth_failed_seconds: u64,
+    pub no_auth_seconds: u64,
+    pub grace_seconds: u64,
+    pub crash_seconds: u64,
+    /// A source is refused once its penalties come to this much.
+    pub min_seconds: u64,
+    pub max_seconds: u64,
+    /// Sources that are remembered; 0 turns penalties off.
+    pub sources: usize,
+    /// Addresses or CIDR ranges that are never refused.
+    pub exempt: Vec<String>,
+}
+
+impl Default for PenaltiesSection {
+    fn default() -> Self {
+        PenaltiesSection {
+            auth_failed_seconds: 5,
+            no_auth_seconds: 1,
+            grace_seconds: 10,
+            crash_seconds: 90,
+            min_seconds: 15,
+            max_seconds: 600,
+            sources: 65_536,
+            exempt: vec!["127.0.0.0/8".into(), "::1".into()],
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -179,6 +218,11 @@ impl Default for SftpSection {
             trusted_proxies: Vec::new(),
             login_grace_seconds: 30,
             max_connections: 10_000,
+            startups_begin: 128,
+            startups_percent: 30,
+            startups_full: 512,
+            startups_per_source: 256,
+            penalties: PenaltiesSection::default(),
             durability: Durability::Close,
         }
     }

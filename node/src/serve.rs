@@ -14,7 +14,7 @@ use flotilla_vfs::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::{Bootstrap, HOST_KEYS, parse_host_keys};
-use crate::config::{Config, ConfigArgs, Durability, ProxyProtocol, secret_file};
+use crate::config::{Config, ConfigArgs, Durability, PenaltiesSection, ProxyProtocol, secret_file};
 use crate::readiness::NodeReadiness;
 use crate::reload::Reloader;
 use crate::secrets::ClusterKey;
@@ -210,6 +210,20 @@ async fn api_server(
     Ok(ApiServer::bind(listen, service, readiness, metrics).await?)
 }
 
+fn penalties(section: &PenaltiesSection) -> Result<flotilla_ssh::PenaltyRules> {
+    let exempt: Result<Vec<flotilla_ssh::Cidr>, _> = section.exempt.iter().map(|text| text.parse()).collect();
+    Ok(flotilla_ssh::PenaltyRules {
+        auth_failed: Duration::from_secs(section.auth_failed_seconds),
+        no_auth: Duration::from_secs(section.no_auth_seconds),
+        grace: Duration::from_secs(section.grace_seconds),
+        crashed: Duration::from_secs(section.crash_seconds),
+        least: Duration::from_secs(section.min_seconds),
+        most: Duration::from_secs(section.max_seconds),
+        sources: section.sources,
+        exempt: exempt.context("sftp.penalties.exempt")?,
+    })
+}
+
 fn ssh_config(config: &Config, host_keys: flotilla_ssh::HostKeys) -> Result<flotilla_ssh::Config> {
     let trusted: Result<Vec<flotilla_ssh::Cidr>, _> =
         config.sftp.trusted_proxies.iter().map(|text| text.parse()).collect();
@@ -228,6 +242,11 @@ fn ssh_config(config: &Config, host_keys: flotilla_ssh::HostKeys) -> Result<flot
         limits: flotilla_ssh::Limits {
             login_grace: Duration::from_secs(config.sftp.login_grace_seconds),
             connections: config.sftp.max_connections,
+            startups_begin: config.sftp.startups_begin,
+            startups_percent: config.sftp.startups_percent,
+            startups_full: config.sftp.startups_full,
+            startups_per_source: config.sftp.startups_per_source,
+            penalties: penalties(&config.sftp.penalties)?,
             drain: DRAIN,
             ..flotilla_ssh::Limits::default()
         },

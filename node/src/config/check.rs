@@ -80,10 +80,16 @@ fn storages(config: &Config, found: &mut Found<'_>) {
 }
 
 fn sftp(config: &Config, found: &mut Found<'_>) {
-    for (number, text) in config.sftp.trusted_proxies.iter().enumerate() {
-        if let Err(error) = text.parse::<flotilla_ssh::Cidr>() {
-            let remedy = "give an address or a network like 192.0.2.0/24";
-            found.note(&format!("sftp.trusted_proxies[{number}]"), format!("{text:?}: {error}"), remedy);
+    let ranges = [
+        ("sftp.trusted_proxies", &config.sftp.trusted_proxies),
+        ("sftp.penalties.exempt", &config.sftp.penalties.exempt),
+    ];
+    for (key, texts) in ranges {
+        for (number, text) in texts.iter().enumerate() {
+            if let Err(error) = text.parse::<flotilla_ssh::Cidr>() {
+                let remedy = "give an address or a network like 192.0.2.0/24";
+                found.note(&format!("{key}[{number}]"), format!("{text:?}: {error}"), remedy);
+            }
         }
     }
     let required = |listen: &super::SftpListen| listen.proxy_protocol == ProxyProtocol::Required;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cidr::Cidr;
 use crate::host_keys::HostKeys;
+use crate::penalties::PenaltyRules;
 
 /// Everything of `[sftp]`.
 pub struct Config {
@@ -60,6 +61,8 @@ pub struct Limits {
     pub startups_full: usize,
     /// Connections without a login from one source address (IPv6: /64).
     pub startups_per_source: usize,
+    /// For sources whose connections come to nothing.
+    pub penalties: PenaltyRules,
     /// Connections of this node, logged in or not.
     pub connections: usize,
     /// From the connection to the end of the login.
@@ -88,6 +91,7 @@ impl Default for Limits {
             startups_percent: 30,
             startups_full: 512,
             startups_per_source: 256,
+            penalties: PenaltyRules::default(),
             connections: 8192,
             login_grace: Duration::from_secs(30),
             first_bytes: Duration::from_secs(10),

@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::ProxyProtocol;
-use crate::handler::{Ended, Handler, Peer};
+use crate::handler::{Ended, Handler, Peer, Tried};
+use crate::penalties::Offence;
 use crate::proxy::{self, ProxyError, Said};
 use crate::server::{DRAINED, Shared};
 use crate::sock::{Sock, Wire};
@@ -102,6 +103,9 @@ async fn serve(
         Said::Proxied { source, destination } => (source, destination),
         Said::Own => own,
     };
+    if shared.penalties.refuses(remote.ip()) {
+        return Err(Dropped::Penalised.into());
+    }
     place.name_source(remote.ip())?;
     let connection = shared.core.connection(remote, local);
     let wire = Wire::new(tcp, Arc::clone(&connection), deadline);
@@ -122,7 +126,17 @@ async fn read_proxy(shared: &Shared, tcp: &mut TcpStream, peer: SocketAddr) -> R
 async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
     let patience = peer.shared.config.limits.first_bytes.min(peer.shared.now.load().login_grace);
     let started = russh::server::run_stream(Arc::clone(&peer.shared.russh), sock, Handler::new(Arc::clone(&peer)));
-    let mut running = tokio::time::timeout(patience, started).await.map_err(|_| Closed::NoIdentification)??;
+    let mut running = match tokio::time::timeout(patience, started).await {
+        Ok(Ok(running)) => running,
+        Ok(Err(error)) => {
+            penalise(&peer, Some(Offence::NoAuth));
+            return Err(Closed::Handshake(error));
+        }
+        Err(_) => {
+            penalise(&peer, Some(Offence::Grace));
+            return Err(Closed::NoIdentification);
+        }
+    };
     peer.set_handle(running.handle());
     let gate = Arc::clone(peer.connection.gate());
     let ended = tokio::select! {
@@ -137,7 +151,29 @@ async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
         None => outlast(running, &gate).await,
     };
     note_end(&peer.connection, &peer.wire, &ended);
+    penalise(&peer, offence(&peer, &ended));
     if peer.wire.is_logged_in() { Ok(()) } else { ended.map_err(Closed::Handshake) }
+}
+
+/// What a connection that never logged in is blamed for.
+fn offence(peer: &Peer, ended: &Result<(), Ended>) -> Option<Offence> {
+    if peer.wire.is_logged_in() {
+        return None;
+    }
+    match (peer.tried(), ended) {
+        (_, Err(Ended::Panicked)) => Some(Offence::Crashed),
+        (_, Err(Ended::Unavailable(_))) | (Tried::Blameless, _) => None,
+        (Tried::WrongCredential, _) => Some(Offence::AuthFailed),
+        (Tried::Nothing, _) if Instant::now() >= peer.wire.login_deadline() => Some(Offence::Grace),
+        (Tried::Nothing, _) => Some(Offence::NoAuth),
+    }
+}
+
+/// Connections that we ended ourselves at a drain say nothing about their source.
+fn penalise(peer: &Peer, offence: Option<Offence>) {
+    if let Some(offence) = offence.filter(|_| !peer.shared.core.is_draining()) {
+        peer.shared.penalties.note(peer.connection.remote().ip(), offence);
+    }
 }
 
 /// A callback that does not return is cut; one that does not even hear of the cut is left behind.

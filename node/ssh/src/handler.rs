@@ -16,7 +16,7 @@ use russh::{Channel, ChannelId, Pty};
 
 use channels::Channels;
 use login::Login;
-pub(crate) use peer::Peer;
+pub(crate) use peer::{Peer, Tried};
 
 use std::sync::Arc;
 

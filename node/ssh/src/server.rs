@@ -16,6 +16,7 @@ use crate::accept;
 use crate::config::{Config, ProxyProtocol, Reloadable};
 use crate::host_keys::HostKeyError;
 use crate::listener;
+use crate::penalties::Penalties;
 use crate::policy;
 use crate::startups::Startups;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) core: Arc<Core>,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) startups: Arc<Startups>,
+    pub(crate) penalties: Arc<Penalties>,
     pub(crate) open: AtomicUsize,
     pub(crate) tasks: TaskTracker,
     /// Cuts every connection when cancelled: the drain's time is over.
@@ -98,6 +100,7 @@ impl SshServer {
             russh: Arc::new(policy::russh_config(&config)),
             startups: Startups::new(&config.limits),
             now: ArcSwap::from_pointee(config.reloadable()),
+            penalties: Penalties::new(config.limits.penalties.clone()),
             config,
             core,
             cluster,

@@ -34,10 +34,12 @@ pub(crate) enum Dropped {
     Crowded,
     #[error("too many connections from this source are logging in")]
     Source,
+    #[error("this source failed too often")]
+    Penalised,
 }
 
 /// IPv6 clients have a whole /64.
-fn source_of(address: IpAddr) -> IpAddr {
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
         four => four,

@@ -109,6 +109,27 @@ mod tests {
     }
 
     #[test]
+    fn no_stream_makes_it_keep_more_than_one_packet() {
+        let mut state = 0x5eed_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u32
+        };
+        for _ in 0..2_000 {
+            let mut assembler = Assembler::default();
+            for _ in 0..20 {
+                // Mostly lengths that are allowed, then fewer bytes than they promise.
+                let length = if random() % 8 == 0 { random() } else { random() % (2 * MAX_PACKET as u32) };
+                let mut piece = length.to_be_bytes().to_vec();
+                piece.resize(random() as usize % 600, 0xa5);
+                let mut input = &piece[..];
+                while let Ok(Some(_)) = assembler.next(&mut input) {}
+                assert!(assembler.partial.capacity() <= 4 + MAX_PACKET + PACKET_SLACK);
+            }
+        }
+    }
+
+    #[test]
     fn a_length_beyond_the_limit_is_refused_before_anything_is_kept() {
         let mut assembler = Assembler::default();
         let mut input: &[u8] = &[0x40, 0, 0, 0, 1, 2];

@@ -53,7 +53,10 @@ impl Drop for Job {
         if self.ticket.is_none() {
             return;
         }
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            metrics::counter!("flotilla_panics_total", "in" => "sftp_job").increment(1);
+            tracing::error!(sender = "sftp", "a job panicked: its request fails, its session goes on");
+        } else {
             // Dropped unfinished: the runtime is going away, so nothing more is started.
             self.shared.end(CloseReason::Shutdown);
         }

@@ -7,6 +7,7 @@ mod codec;
 mod directory;
 mod failures;
 mod fixtures;
+mod fuzz;
 mod openssh;
 mod order;
 mod protocol;

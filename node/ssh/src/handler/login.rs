@@ -10,7 +10,7 @@ use russh::keys::{Algorithm, PublicKeyBase64};
 use russh::server::{Auth, PublicKeyOffer, Session, VerifiedPublicKey};
 use tokio::time::Instant;
 
-use super::{Ended, Handler};
+use super::{Ended, Handler, Tried};
 use crate::policy;
 
 /// How long a login waits for this node to have a lease, as in an election.
@@ -133,12 +133,20 @@ impl Handler {
     async fn ask(&self, user: &str, credential: Credential) -> Result<AuthOutcome, Ended> {
         let peer = &self.peer;
         let deadline = peer.wire.login_deadline().min(Instant::now() + peer.shared.config.limits.authentication);
-        tokio::select! {
-            outcome = peer.shared.core.authenticate(&peer.connection, user, credential, deadline) => Ok(outcome),
-            () = peer.wire.client_left() => Err(Ended::ClientLeft),
-            reason = peer.connection.gate().closed() => Err(Ended::Cut(reason.to_string())),
-            () = tokio::time::sleep_until(deadline + OVERTIME) => Err(Ended::Unavailable("login took too long".into())),
+        let outcome = tokio::select! {
+            outcome = peer.shared.core.authenticate(&peer.connection, user, credential, deadline) => outcome,
+            () = peer.wire.client_left() => return Err(Ended::ClientLeft),
+            reason = peer.connection.gate().closed() => return Err(Ended::Cut(reason.to_string())),
+            () = tokio::time::sleep_until(deadline + OVERTIME) => {
+                return Err(Ended::Unavailable("login took too long".into()));
+            }
+        };
+        match &outcome {
+            AuthOutcome::Rejected => peer.note_tried(Tried::WrongCredential),
+            AuthOutcome::AcceptedButRefused(_) | AuthOutcome::Unavailable(_) => peer.note_tried(Tried::Blameless),
+            AuthOutcome::KeyAcceptable | AuthOutcome::Accepted(_) => {}
         }
+        Ok(outcome)
     }
 
     /// Why nobody can log in here now; waits as long as an election may take.

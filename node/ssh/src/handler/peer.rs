@@ -23,15 +23,34 @@ pub(crate) struct Peer {
     handle: SetOnce<Handle>,
     /// Given back at the end of the login.
     place: Mutex<Option<Place>>,
+    tried: Mutex<Tried>,
+}
+
+/// What the client has tried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Tried {
+    #[default]
+    Nothing,
+    WrongCredential,
+    /// A right one, or one that could not be judged: no fault of its.
+    Blameless,
 }
 
 impl Peer {
     pub(crate) fn new(shared: Arc<Shared>, connection: Arc<Connection>, wire: Arc<Wire>, place: Place) -> Arc<Self> {
-        Arc::new(Peer { shared, connection, wire, handle: SetOnce::new(), place: Mutex::new(Some(place)) })
+        Arc::new(Peer { shared, connection, wire, handle: SetOnce::new(), place: Mutex::new(Some(place)), tried: Mutex::default() })
     }
 
     pub(crate) fn set_handle(&self, handle: Handle) {
         let _ = self.handle.set(handle);
+    }
+
+    pub(crate) fn tried(&self) -> Tried {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_tried(&self, tried: Tried) {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = tried;
     }
 
     /// After the login, when it must be there.

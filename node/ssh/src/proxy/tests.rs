@@ -115,3 +115,45 @@ fn no_garbage_panics_and_no_answer_takes_more_than_there_is() {
         }
     }
 }
+
+/// Damaged headers: an answer for each, within the bounds of a header, and never a panic.
+#[test]
+fn damaged_headers_are_refused_or_wait_for_a_bounded_rest() {
+    let mut state = 0x5eed_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    let good: [Vec<u8>; 4] = [
+        b"PROXY TCP4 203.0.113.7 192.0.2.1 54321 22\r\nSSH-2.0-x\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n".to_vec(),
+        v2(0x21, 0x11, &V4_BODY),
+        v2(0x21, 0x21, &[7; 36]),
+    ];
+    let (mut taken, mut refused, mut waits) = (0, 0, 0);
+    for _ in 0..100_000 {
+        let mut bytes = good[random() % good.len()].clone();
+        for _ in 0..1 + random() % 4 {
+            let at = random() % bytes.len().max(1);
+            match random() % 4 {
+                0 => bytes.truncate(at + 1),
+                1 => bytes.insert(at.min(bytes.len()), random() as u8),
+                _ => bytes[at] = random() as u8,
+            }
+        }
+        match parse(&bytes) {
+            Ok(Some((_, used))) => {
+                assert!(used <= bytes.len() && used <= MAX_HEADER);
+                taken += 1;
+            }
+            Ok(None) => {
+                // More bytes decide within the longest header.
+                bytes.resize(MAX_HEADER, b'x');
+                assert!(!matches!(parse(&bytes), Ok(None)), "{bytes:?} waits for ever");
+                waits += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(taken > 1_000 && refused > 1_000 && waits > 1_000, "all happen: {taken} {refused} {waits}");
+}

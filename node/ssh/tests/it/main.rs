@@ -4,9 +4,11 @@
 
 mod channels;
 mod client;
+mod containment;
 mod cuts;
 mod login;
 mod openssh;
+mod penalties;
 mod proxy;
 mod slow;
 #[path = "../../../session/tests/it/support.rs"]
