@@ -6,6 +6,7 @@ mod channels;
 mod client;
 mod containment;
 mod cuts;
+mod limits;
 mod login;
 mod openssh;
 mod penalties;
