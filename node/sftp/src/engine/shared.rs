@@ -74,10 +74,10 @@ impl State {
         }
     }
 
-    /// Ends the session from within: the channel has to be told.
+    /// Ends the session from within: the channel has to be told, unless the loop that feeds is here, which tells it by [`Feed::Close`].
     pub fn end_and_close(&mut self, reason: CloseReason, next: &mut Next) {
         if self.over.is_none() {
-            next.close = Some(reason.clone());
+            next.close = (!self.is_here).then(|| reason.clone());
             self.end(reason);
         }
     }

@@ -65,11 +65,24 @@ async fn requests_on_a_handle_of_the_other_kind_fail() {
 async fn an_ended_session_closes_the_channel_without_an_answer() {
     let mut rig = Rig::new().await;
     rig.open("a", WRITE).await;
+    rig.gates.hold("stat kicked");
     rig.feed(&packet::stat(1, "kicked")).await;
+    rig.gates.release("stat kicked");
     assert_eq!(rig.closed().await, CloseReason::SessionOver("kicked".to_owned()));
     rig.gates.wait_for("end abandon a").await;
     assert_eq!(rig.replies_there(), 0);
     assert!(matches!(rig.try_feed(&packet::stat(2, "x")).await, flotilla_sftp::Feed::Close(_)));
+}
+
+#[tokio::test]
+async fn a_session_that_is_found_to_be_over_on_the_spot_is_told_to_the_loop_once() {
+    let mut rig = Rig::new().await;
+    rig.open("a", WRITE).await;
+    let fed = rig.try_feed(&packet::stat(1, "kicked")).await;
+    assert_eq!(fed, flotilla_sftp::Feed::Close(CloseReason::SessionOver("kicked".to_owned())));
+    rig.gates.wait_for("end abandon a").await;
+    assert_eq!(rig.replies_there(), 0);
+    assert!(!rig.is_closed(), "the loop closes the channel, nobody else");
 }
 
 #[tokio::test]
