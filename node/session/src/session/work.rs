@@ -83,12 +83,7 @@ impl Session {
     }
 
     /// All of these rights in the folder that the client named, or a refusal; and the guard that demands them wherever the path leads.
-    pub(crate) fn authorize(
-        &self,
-        work: &Work,
-        folder: &VPath,
-        needed: &[Permission],
-    ) -> Result<Arc<Rights>, Failure> {
+    pub(crate) fn authorize(&self, work: &Work, folder: &VPath, needed: &[Permission]) -> Result<Arc<Rights>, Failure> {
         let user = self.user()?;
         rights::demand(&user, folder, needed)?;
         Ok(Rights::new(&work.guard, user, needed))

@@ -34,7 +34,8 @@ async fn change_size(session: &Session, work: &Work, path: &VPath, size: u64) ->
     session.check_size(size)?;
     let account = session.before_change(work).await?;
     let how = OpenHow { write: true, ..OpenHow::default() };
-    let file = session.root.open(path.as_bytes(), how, &rights.guard()).await.map_err(|error| session.failure(error))?;
+    let file =
+        session.root.open(path.as_bytes(), how, &rights.guard()).await.map_err(|error| session.failure(error))?;
     let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
     let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
     resize(session, work, &file, &growth, size, &account).await

@@ -12,13 +12,13 @@ pub(super) async fn run(session: &Session, target: &[u8], link: &[u8]) -> Result
     let leads_to = VPath::parse_from(&path.parent(), target)?;
     let work = session.begin().await?;
     let rights = session.authorize(&work, &path.parent(), &[Permission::CreateSymlinks])?;
-    session.authorize_led_to(&work, &leads_to.parent(), &[Permission::CreateSymlinks]).await.or_else(
-        |failure| match failure {
+    session.authorize_led_to(&work, &leads_to.parent(), &[Permission::CreateSymlinks]).await.or_else(|failure| {
+        match failure {
             // A folder that is not there has no contents to lead to.
             Failure::NotFound => Ok(()),
             other => Err(other),
-        },
-    )?;
+        }
+    })?;
     if session.find_upload(&work, &path).await?.is_some() {
         return Err(Failure::Exists);
     }

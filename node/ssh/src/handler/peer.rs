@@ -38,7 +38,14 @@ pub(crate) enum Tried {
 
 impl Peer {
     pub(crate) fn new(shared: Arc<Shared>, connection: Arc<Connection>, wire: Arc<Wire>, place: Place) -> Arc<Self> {
-        Arc::new(Peer { shared, connection, wire, handle: SetOnce::new(), place: Mutex::new(Some(place)), tried: Mutex::default() })
+        Arc::new(Peer {
+            shared,
+            connection,
+            wire,
+            handle: SetOnce::new(),
+            place: Mutex::new(Some(place)),
+            tried: Mutex::default(),
+        })
     }
 
     pub(crate) fn set_handle(&self, handle: Handle) {

@@ -61,24 +61,29 @@ async fn a_folder_of_a_hundred_thousand_files_is_listed_whole() {
 async fn relay(world: &World) -> (std::net::SocketAddr, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, target) = (listener.local_addr().unwrap(), world.address());
-    let (cut, watched) = watch::channel(false);
+    let (hand, mut cut) = watch::channel(false);
     tokio::spawn(async move {
         let (near, _) = listener.accept().await.unwrap();
         let far = TcpStream::connect(target).await.unwrap();
         let (mut near_read, mut near_write) = near.into_split();
         let (mut far_read, mut far_write) = far.into_split();
-        let mut cut = watched;
-        tokio::select! {
-            _ = tokio::io::copy(&mut near_read, &mut far_write) => {}
-            _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
-            _ = cut.wait_for(|cut| *cut) => {
-                // The sockets stay open and silent until the test is over.
-                let _ = cut.wait_for(|cut| !*cut).await;
+        let forwarding = async {
+            tokio::select! {
+                _ = tokio::io::copy(&mut near_read, &mut far_write) => {}
+                _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
             }
+        };
+        let is_cut = tokio::select! {
+            () = forwarding => false,
+            found = cut.wait_for(|cut| *cut) => found.is_ok(),
+        };
+        if is_cut {
+            // The sockets stay open and silent until the test is over.
+            let _ = cut.wait_for(|cut| !*cut).await.map(drop);
         }
         let _ = far_write.shutdown().await;
     });
-    (address, cut)
+    (address, hand)
 }
 
 #[tokio::test]

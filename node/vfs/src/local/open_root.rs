@@ -64,12 +64,7 @@ pub(super) fn find_root(shared: &Shared, path: &str, guard: &GuardRef) -> VfsRes
     Ok(folder)
 }
 
-fn make_folders(
-    shared: &Shared,
-    path: &str,
-    ownership: &Ownership,
-    guard: &GuardRef,
-) -> VfsResult<Arc<OwnedFd>> {
+fn make_folders(shared: &Shared, path: &str, ownership: &Ownership, guard: &GuardRef) -> VfsResult<Arc<OwnedFd>> {
     check_root_path(path)?;
     let (mut folder, mut was_made) = (shared.folder.clone(), false);
     for part in path.split('/').filter(|part| !part.is_empty()) {
