@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help dev build verify fix test test-needs deploy-check bench jepsen jepsen-smoke soak mutants clean-dev
+.PHONY: help dev build verify fix test test-needs deploy-check bench jepsen jepsen-smoke soak mutants ssh-audit clean-dev
 
 help:            ## this text
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/: *.*## /\t/'
@@ -38,6 +38,10 @@ test: test-needs ## all tests, against real OpenSSH clients and real processes
 
 deploy-check:    ## everything under deploy/, by the tools that are installed (deploy/check.sh install)
 	deploy/check.sh
+
+ssh-audit:       ## ssh-audit against a node: fails on anything beyond the decided findings
+	$(CARGO) build --locked -p flotilla
+	jepsen/scripts/ssh-audit.sh
 
 bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quick only tries it)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
