@@ -46,7 +46,7 @@ ssh-audit:       ## ssh-audit against a node: fails on anything beyond the decid
 bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quick only tries it)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
 	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench -- $(ARGS)
-	$(CARGO) bench --locked -p flotilla-raft
+	$(CARGO) bench --locked -p flotilla-raft -p flotilla-model -p flotilla-vfs
 
 # What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.
 W ?= w1,w2,w4

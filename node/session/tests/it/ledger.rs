@@ -313,3 +313,26 @@ async fn a_login_that_never_enters_gives_its_first_grant_back() {
     fleet.nodes[0].close(session).await;
     eventually("given back", || fleet.account("demo").holders.is_empty()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_lasts_for_an_hour_stops_at_the_quota() {
+    let fleet = Fleet::start(19, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_one, first) = fleet.nodes[0].open("demo").await;
+    let (_two, second) = fleet.nodes[1].open("demo").await;
+    let charges = [first.charge(), second.charge()];
+    let mut written = 0;
+    for minute in 0..60 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for (at, charge) in charges.iter().enumerate() {
+            let raised = charge.raise(MIB / 2, u64::from(minute == 0), &NoGuard::shared()).await;
+            written += u64::from(raised.is_ok()) * MIB / 2;
+            assert!(raised.is_ok() == (minute < 10), "minute {minute}, node {}: {raised:?}", at + 1);
+        }
+    }
+    assert_eq!(written, 10 * MIB);
+    fleet.assert_taken_within(Amount::new(10 * MIB as i64, i64::MAX));
+    charges.iter().for_each(flotilla_session::ledger::Charge::give_back);
+    first.leave().await;
+    second.leave().await;
+}

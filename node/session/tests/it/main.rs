@@ -4,6 +4,7 @@
 
 mod between;
 mod cuts;
+mod evasion;
 mod fleet;
 mod ghosts;
 mod house;

@@ -23,5 +23,4 @@ mod publish_races;
 mod reading;
 mod scan;
 mod special_files;
-mod speed;
 mod swaps;

@@ -367,3 +367,17 @@ fn a_lowered_limit_recalls_and_names_the_nodes_that_hold_the_account() {
     desk.answer(1, 50);
     assert!(matches!(desk.row().waiters.values().next().unwrap().state, WaiterState::Granted { .. }));
 }
+
+#[test]
+fn absurd_and_negative_amounts_never_fit_and_overflow_nothing() {
+    let mut desk = Desk::new();
+    let absurd = Amount::of(u64::MAX, u64::MAX);
+    assert_eq!((absurd + absurd, absurd - -absurd), (absurd, absurd), "they saturate");
+    assert_eq!(desk.ask(1, i64::MAX, i64::MAX), Ok(Done::Account(AccountDone::Waiting)));
+    let negative = Err(Refusal::Account(AccountRefusal::Negative));
+    assert_eq!(desk.ask(1, -1, 0), negative);
+    assert_eq!(desk.ask(1, 0, -1), negative);
+    let spent = AccountSettlement { spent: vec![(LIMIT, bytes(-5))], ..desk.part(1) };
+    assert_eq!(desk.as_node(1, AccountCommand::Settle(Settle { accounts: vec![spent] })), negative);
+    assert!(desk.row().taken().fits(bytes(100)));
+}

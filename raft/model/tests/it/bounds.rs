@@ -114,39 +114,3 @@ fn an_entry_of_many_heavy_commands_stays_within_its_bound() {
     assert_bounded(&world, "many revocations");
     assert!(world.state.live_sessions().all(|session| world.state.session_cut(session).is_some()));
 }
-
-/// Prints how long entries take among a million users: `FLOTILLA_FIGURES=1 cargo test --release -- --nocapture a_million_users`.
-#[test]
-fn times_of_entries_among_a_million_users() {
-    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
-        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
-    }
-    let begun = std::time::Instant::now();
-    let mut world = crowded(1_000_000, 10_000);
-    println!("1,000,000 users and 10,000 sessions in {:?}", begun.elapsed());
-    let mut timed = |what: &str, run: &mut dyn FnMut(&mut World)| {
-        // A published state shares all its rows with the next: what a node pays for.
-        let published = world.state.clone();
-        let begun = std::time::Instant::now();
-        run(&mut world);
-        println!("{what}: {:?}, {} rows", begun.elapsed(), world.last.rows_touched);
-        drop(published);
-    };
-    timed("one open", &mut |world| _ = world.open(1, "user77"));
-    timed("256 opens in one entry", &mut |world| open_many(world, "user78", 256));
-    timed("lowered limit", &mut |world| {
-        _ = world.update("crowd", UserPatch { max_sessions: Some(9_700), ..UserPatch::default() });
-    });
-    timed("disabled", &mut |world| {
-        _ = world.update("crowd", UserPatch { status: Some(Status::Disabled), ..UserPatch::default() });
-    });
-    timed("expiry and a slice of its sweep", &mut |world| _ = world.expire(1));
-    timed("a slice of the sweep", &mut |world| _ = world.entry(Vec::new()));
-    let begun = std::time::Instant::now();
-    let bytes: usize = world.state.to_snapshot().map(|chunk| chunk.len()).sum();
-    println!("snapshot of {bytes} bytes in {:?}", begun.elapsed());
-    let begun = std::time::Instant::now();
-    let restored = State::from_snapshot(world.state.to_snapshot()).unwrap();
-    println!("written and restored in {:?}", begun.elapsed());
-    assert_eq!(restored.hash(), world.state.hash());
-}

@@ -1,4 +1,5 @@
-//! Figures, not tests: `cargo test -p flotilla-vfs -- --ignored --nocapture speed`.
+//! Prints how long small uploads and one large file take on this machine's storage: `cargo bench -p flotilla-vfs`.
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::time::Instant;
 
@@ -6,7 +7,21 @@ use bytes::Bytes;
 use flotilla_vfs::Durability;
 use futures::StreamExt;
 
-use crate::fixtures::*;
+#[allow(dead_code, reason = "a benchmark needs few of them")]
+#[path = "../tests/it/fixtures.rs"]
+mod fixtures;
+
+use fixtures::*;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    for durability in [Durability::None, Durability::Close] {
+        for (at_once, overwrite) in [(1, false), (16, false), (1, true)] {
+            small_files(durability, at_once, overwrite).await;
+        }
+    }
+    one_large_file().await;
+}
 
 async fn small_files(durability: Durability, at_once: usize, overwrite: bool) {
     let fixture = Fixture::new().await;
@@ -30,23 +45,7 @@ async fn small_files(durability: Durability, at_once: usize, overwrite: bool) {
     println!("2,000 files of 1 KiB, {durability:?}, {at_once} at once, overwrite {overwrite}: {:?}", begun.elapsed());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_of_small_files() {
-    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
-        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
-    }
-    for durability in [Durability::None, Durability::Close] {
-        for (at_once, overwrite) in [(1, false), (16, false), (1, true)] {
-            small_files(durability, at_once, overwrite).await;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_large_file() {
-    if std::env::var_os("FLOTILLA_FIGURES").is_none() {
-        return println!("skipped: figures are printed with FLOTILLA_FIGURES=1 and --nocapture");
-    }
     let fixture = Fixture::new().await;
     let chunk = Bytes::from(vec![7; 255 * 1024]);
     let staged = stage(&*fixture.root, "f", b"").await.unwrap();
