@@ -39,14 +39,18 @@ fn lock(sent: &InFlight) -> std::sync::MutexGuard<'_, VecDeque<Sent>> {
     sent.lock().expect("no panic while the requests under way are locked")
 }
 
-/// Opens the stream. `within` bounds the opening and the wait for each answer; an idle stream stays open.
+/// Opens the stream, once there is something to send: the engine holds back the first request after a failure, and a peer that
+/// is out of reach must not be dialled without that. `within` bounds the opening and the wait for each answer; an idle
+/// stream stays open.
 pub async fn open(
     mut client: Client,
     peers: Arc<Peers>,
     node: NodeId,
-    requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    mut requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     within: Duration,
 ) -> Result<BoxStream<'static, Answer>, RPCError<TypeConfig>> {
+    let Some(first) = requests.next().await else { return Ok(Box::pin(futures::stream::empty())) };
+    let requests = futures::stream::once(std::future::ready(first)).chain(requests);
     let sent = InFlight::default();
     let frames = sending(requests, Arc::clone(&sent));
     let answers = match tokio::time::timeout(within, client.stream_append(frames)).await {

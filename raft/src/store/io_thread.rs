@@ -11,6 +11,8 @@ use crate::{metric, priority};
 const QUEUE: usize = 16_384;
 /// Requests written as one group at most.
 const GROUP: usize = 512;
+/// Groups after which there is a turn of tidying in any case.
+const TIDY_EVERY: u64 = 64;
 /// Shortest wait between turns of tidying while nothing is written.
 const TIDY_AGAIN: Duration = Duration::from_millis(5);
 /// A disk that takes longer for one group holds up elections and renewals; it is worth a line in the log.
@@ -52,6 +54,7 @@ impl IoThread {
 
 fn run(mut backend: impl LogBackend, requests: &Receiver<Request>) {
     let mut untidy = true;
+    let mut groups = 0_u64;
     loop {
         let first = if untidy {
             match requests.recv_timeout(TIDY_AGAIN) {
@@ -67,7 +70,9 @@ fn run(mut backend: impl LogBackend, requests: &Receiver<Request>) {
         };
         if let Some(first) = first {
             let group: Vec<Request> = std::iter::once(first).chain(requests.try_iter().take(GROUP - 1)).collect();
-            untidy |= group.iter().any(|request| matches!(request.op, Op::Purged(_)));
+            groups += 1;
+            untidy |=
+                groups.is_multiple_of(TIDY_EVERY) || group.iter().any(|request| matches!(request.op, Op::Purged(_)));
             if let Err(error) = write_group(&mut backend, group) {
                 return refuse_all(requests, &error);
             }

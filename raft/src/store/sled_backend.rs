@@ -29,7 +29,8 @@ const KEY_PURGED: &[u8] = b"p";
 /// Keys of purged entries removed per turn: a purge of 10,000 entries blocked the writer for 82 to 138 ms.
 const PURGE_SLICE: usize = 512;
 
-/// How much disk the log may take: `factor` times what it held when it last moved, and `floor` bytes.
+/// How far a store may grow before the log moves on: `factor` times what it held when it was begun, and `floor` bytes.
+/// That room is written in advance (`Files::lay_runway`), and the log moves when a quarter of it is left.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     pub floor: u64,
@@ -38,7 +39,7 @@ pub struct Space {
 
 impl Default for Space {
     fn default() -> Self {
-        Space { floor: 64 << 20, factor: 4 }
+        Space { floor: 16 << 20, factor: 2 }
     }
 }
 
@@ -48,8 +49,10 @@ pub struct SledWriter {
     readers: Arc<ArcSwap<Tree>>,
     purged: Option<u64>,
     space: Space,
-    /// Bytes above which the log moves into a new store.
-    move_above: u64,
+    /// Bytes of entries when the store was begun or opened.
+    live: u64,
+    /// Bytes of entries written since the last move was begun.
+    appended: u64,
     moving: Option<Moving>,
     /// Bytes of entries written since the last turn of tidying.
     written: usize,
@@ -65,17 +68,23 @@ pub fn open(dir: &Path, space: Space) -> io::Result<(SledWriter, SledReader, Rec
     let (recovered, live) = recover(&files.tree)?;
     let readers = Arc::new(ArcSwap::from_pointee(files.tree.clone()));
     let reader = SledReader { tree: Arc::clone(&readers) };
-    let mut writer = SledWriter {
+    let writer = SledWriter {
         dir: dir.to_owned(),
         files,
         readers,
         purged: recovered.purged.map(|id| id.index),
         space,
-        move_above: 0,
+        live,
+        appended: 0,
         moving: None,
         written: 0,
     };
-    writer.allow_for(live);
+    match writer.files.lay_runway(writer.runway()) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!(event = "log_disk_nearly_full", %error, "no room to write the log's room in advance: commits may be slow");
+        }
+        laid => laid?,
+    }
     Ok((writer, reader, recovered))
 }
 
@@ -133,7 +142,9 @@ impl SledWriter {
     fn add(&mut self, batch: &mut Batch, op: &Op) -> io::Result<()> {
         match op {
             Op::Append(appended) => {
-                self.written += appended.iter().map(|(_, entry)| entry.len()).sum::<usize>();
+                let bytes = appended.iter().map(|(_, entry)| entry.len()).sum::<usize>();
+                self.written += bytes;
+                self.appended += bytes as u64;
                 appended.iter().try_for_each(|(index, entry)| entries::put(batch, *index, entry))?;
             }
             Op::Vote(vote) => batch.insert(KEY_VOTE, value_of(vote)),
@@ -163,29 +174,31 @@ impl SledWriter {
         Ok(removed == PURGE_SLICE)
     }
 
-    fn allow_for(&mut self, live: u64) {
-        self.move_above = live * self.space.factor + self.space.floor;
+    /// Bytes that are laid out in advance.
+    fn runway(&self) -> u64 {
+        self.live * self.space.factor + self.space.floor
     }
 
-    /// Begins a move if the store has grown too large. One that cannot begin, for want of room, is tried again once it has grown further.
+    /// Begins a move if most of the runway is used up (or sled has cut it off) and enough was written since the last time.
     fn move_if_large(&mut self) -> io::Result<bool> {
-        let size = self.files.size()?;
-        metrics::gauge!("flotilla_raft_log_bytes").set(size as f64);
-        if size <= self.move_above {
+        let (used, left) = self.files.extent()?;
+        metrics::gauge!("flotilla_raft_log_bytes").set((used + left) as f64);
+        if left >= self.runway() / 4 || self.appended < self.space.floor / 4 {
             return Ok(false);
         }
-        tracing::info!(event = "log_move_begins", size, "the log moves into a new store file");
-        match Moving::begin(&self.dir, self.files.number() + 1) {
+        self.appended = 0;
+        tracing::info!(event = "log_move_begins", used, left, "the log moves into a new store file");
+        match Moving::begin(&self.dir, self.files.number() + 1, self.runway()) {
             Ok(moving) => self.moving = Some(moving),
-            Err(error) => self.give_up_moving(size, &error),
+            Err(error) => self.give_up_moving(&error),
         }
         Ok(self.moving.is_some())
     }
 
-    fn give_up_moving(&mut self, size: u64, error: &io::Error) {
+    /// Tried again when as much has been written once more.
+    fn give_up_moving(&mut self, error: &io::Error) {
         tracing::warn!(event = "log_move_failed", %error, "the log stays in its file, which is larger than it needs to be");
         self.moving = None;
-        self.move_above = size + self.space.floor;
         if let Err(error) = files::remove_others(&self.dir, self.files.number()) {
             tracing::warn!(%error, "a store file that nobody needs could not be removed");
         }
@@ -198,9 +211,9 @@ impl SledWriter {
             Ok(false) => self.moving = Some(moving),
             Ok(true) => match moving.finish(&self.files.tree) {
                 Ok((files, live)) => self.moved(files, live),
-                Err(error) => self.give_up_moving(self.files.size()?, &error),
+                Err(error) => self.give_up_moving(&error),
             },
-            Err(error) => self.give_up_moving(self.files.size()?, &error),
+            Err(error) => self.give_up_moving(&error),
         }
         Ok(true)
     }
@@ -208,7 +221,7 @@ impl SledWriter {
     fn moved(&mut self, files: Files, live: u64) {
         self.readers.store(Arc::new(files.tree.clone()));
         self.files = files;
-        self.allow_for(live);
+        self.live = live;
         tracing::info!(event = "log_moved", live);
         metrics::counter!("flotilla_raft_log_moves_total").increment(1);
         if let Err(error) = files::remove_others(&self.dir, self.files.number()) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flotilla_model::NodeId;
 use flotilla_raft::{PeerAddress, Route};
@@ -15,20 +16,23 @@ type Link = (NodeId, NodeId);
 pub struct Links {
     proxies: BTreeMap<Link, SocketAddr>,
     cut: watch::Sender<BTreeSet<Link>>,
+    /// Connections that were tried.
+    tried: Arc<AtomicU64>,
 }
 
 impl Links {
     pub async fn start(peers: &BTreeMap<NodeId, PeerAddress>) -> Arc<Self> {
         let cut = watch::Sender::new(BTreeSet::new());
         let mut proxies = BTreeMap::new();
+        let tried = Arc::new(AtomicU64::new(0));
         for from in peers.keys() {
             for (to, peer) in peers.iter().filter(|(to, _)| *to != from) {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 proxies.insert((*from, *to), listener.local_addr().expect("its address"));
-                tokio::spawn(serve(listener, peer.peer.clone(), (*from, *to), cut.subscribe()));
+                tokio::spawn(serve(listener, peer.peer.clone(), (*from, *to), cut.subscribe(), Arc::clone(&tried)));
             }
         }
-        Arc::new(Links { proxies, cut })
+        Arc::new(Links { proxies, cut, tried })
     }
 
     /// The way that a node's own connections take.
@@ -53,13 +57,25 @@ impl Links {
         self.cut.send_modify(|cut| cut.extend(self.proxies.keys().filter(|link| which(link))));
     }
 
+    /// How many connections have been tried so far, on all links.
+    pub fn tried(&self) -> u64 {
+        self.tried.load(Ordering::Relaxed)
+    }
+
     pub fn heal(&self) {
         self.cut.send_replace(BTreeSet::new());
     }
 }
 
-async fn serve(listener: TcpListener, target: String, link: Link, cut: watch::Receiver<BTreeSet<Link>>) {
+async fn serve(
+    listener: TcpListener,
+    target: String,
+    link: Link,
+    cut: watch::Receiver<BTreeSet<Link>>,
+    tried: Arc<AtomicU64>,
+) {
     while let Ok((mut near, _)) = listener.accept().await {
+        tried.fetch_add(1, Ordering::Relaxed);
         let (target, mut cut) = (target.clone(), cut.clone());
         tokio::spawn(async move {
             if cut.borrow().contains(&link) {

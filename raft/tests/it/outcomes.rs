@@ -144,3 +144,21 @@ async fn an_answer_that_is_lost_on_the_way_is_unknown_and_a_repeat_through_anoth
     let again = nodes[other].handle.submit(id, "test", put_token(&name), LONG).await.expect("an answer");
     assert_eq!(again.reply, Ok(flotilla_model::Done::Revision(there)), "the answer of the first time");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_out_of_reach_is_dialled_at_a_measured_pace() {
+    let (bed, links) = Testbed::linked(3, |_| {}).await;
+    let nodes = bed.start_all().await;
+    let first = leader(&nodes).await;
+    let away = (first + 1) % 3;
+    links.isolate(nodes[away].handle.node());
+    let (before, began) = (links.tried(), std::time::Instant::now());
+    // Appends, heartbeats, renewals and reads all want to go there meanwhile.
+    let id = nodes[away].handle.node();
+    let mut applied = nodes[first].handle.applied();
+    let gone = applied.wait_for(|_| nodes[first].handle.state().node(id).is_some_and(|row| !row.alive));
+    tokio::time::timeout(LONG, gone).await.expect("its lease expires").expect("the node runs");
+    let (tried, seconds) = (links.tried() - before, began.elapsed().as_secs() + 1);
+    println!("{tried} connections in {seconds} s");
+    assert!(tried < 150 * seconds, "{tried} connections in {seconds} s");
+}

@@ -86,9 +86,9 @@ async fn a_damaged_snapshot_keeps_the_node_from_starting() {
     assert!(why.contains("damaged"), "{why}");
 }
 
-/// Some 20 KiB, so that a snapshot takes a while.
+/// As large as a token may be, so that a snapshot takes a while.
 fn large(name: &str) -> Command {
-    let permissions = (0..100).map(|number| format!("{number:0200}")).collect();
+    let permissions = (0..64).map(|number| format!("{number:064}")).collect();
     Command::PutToken(PutToken { name: name.to_owned(), hash: [0; 32], permissions, expires_at: 0, replace: true })
 }
 
@@ -112,7 +112,8 @@ async fn a_node_that_is_killed_while_it_receives_or_installs_a_snapshot_starts_a
         for _ in 0..if round == 0 { 300 } else { 70 } {
             count += 1;
             let command = large(&format!("token-{count}"));
-            nodes[first].handle.submit(request(), "test", command, LONG).await.expect("an answer");
+            let answer = nodes[first].handle.submit(request(), "test", command, LONG).await.expect("an answer");
+            answer.reply.expect("taken");
         }
         let before = snapshots_of(&bed, away);
         nodes[away] = bed.start(away as u64 + 1).await;
@@ -125,11 +126,11 @@ async fn a_node_that_is_killed_while_it_receives_or_installs_a_snapshot_starts_a
                 receiving += 1;
                 break;
             }
-            if round % 3 == 1 && now.iter().find(is_new).is_some() {
+            if round % 3 == 1 && now.iter().any(|name| is_new(&name)) {
                 installed += 1;
                 break;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
     println!("killed {receiving} times while receiving, {installed} times just after the file had its name");

@@ -14,8 +14,10 @@ const BATCH: u64 = 64;
 /// Entries kept behind a purge, and bytes that this is.
 const KEPT: u64 = 500;
 const LIVE: u64 = (KEPT + 16 * BATCH) * ENTRY as u64;
-/// While the log moves it lies in two stores, and a turn of the writer may add a group.
-const BOUND: u64 = SPACE.floor + SPACE.factor * LIVE + 2 * LIVE + (4 << 20);
+/// What is laid out in advance, and what may come on top of it before the log moves.
+const STORE: u64 = SPACE.floor + SPACE.factor * LIVE + SPACE.floor;
+/// While the log moves it lies in two stores.
+const BOUND: u64 = 2 * STORE;
 
 fn log_id(index: u64) -> LogId {
     let leader = openraft::impls::leader_id_std::LeaderId::<u64, u64>::new(1, 1);

@@ -15,7 +15,7 @@ use openraft::vote::RaftLeaderId;
 
 const TASK: &str = "FLOTILLA_WRITER";
 /// Small, so that the log moves into new files all the time.
-const SPACE: Space = Space { floor: 1 << 20, factor: 2 };
+const SPACE: Space = Space { floor: 512 << 10, factor: 2 };
 
 /// Runs this binary as a writer: `turns` turns (0: without end), then it kills itself.
 pub fn command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, seed: u64, turns: u64) -> Command {
