@@ -43,6 +43,12 @@ pub enum Verb {
     /// All records with their secrets' hashes, out and in.
     Dump,
     Load,
+    CreateJoinToken,
+    TransferLeadership,
+    DrainNode,
+    RemoveNode,
+    ListHostKeys,
+    RotateHostKeys,
     /// Version, ping, reflection: any valid token.
     Look,
 }
@@ -65,6 +71,12 @@ impl Verb {
             Verb::ReadEvents => Some("view_events"),
             Verb::Dump | Verb::Load | Verb::SaveBackup => Some("*"),
             Verb::Login | Verb::Logout | Verb::Look => None,
+            Verb::ListHostKeys => Some("view_status"),
+            Verb::CreateJoinToken
+            | Verb::TransferLeadership
+            | Verb::DrainNode
+            | Verb::RemoveNode
+            | Verb::RotateHostKeys => Some("*"),
         }
     }
 
@@ -141,6 +153,12 @@ pub const CALLS: &[(&str, Verb)] = &[
     ("/flotilla.admin.v1.Tokens/ListTokens", Verb::ListTokens),
     ("/flotilla.admin.v1.Tokens/DeleteToken", Verb::DeleteToken),
     ("/flotilla.admin.v1.Backups/SaveBackup", Verb::SaveBackup),
+    ("/flotilla.admin.v1.Membership/CreateJoinToken", Verb::CreateJoinToken),
+    ("/flotilla.admin.v1.Membership/TransferLeadership", Verb::TransferLeadership),
+    ("/flotilla.admin.v1.Membership/DrainNode", Verb::DrainNode),
+    ("/flotilla.admin.v1.Membership/RemoveNode", Verb::RemoveNode),
+    ("/flotilla.admin.v1.Membership/ListHostKeys", Verb::ListHostKeys),
+    ("/flotilla.admin.v1.Membership/RotateHostKeys", Verb::RotateHostKeys),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Verb::Look),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Verb::Look),
 ];

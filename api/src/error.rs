@@ -1,6 +1,6 @@
 //! The one table from facts to HTTP and gRPC codes, and whether a failure is definite and worth a retry.
 
-use flotilla_cluster::{SubmitError, Unavailable};
+use flotilla_cluster::{ManageError, SubmitError, Unavailable};
 use flotilla_model::reply::AccountRefusal;
 use flotilla_model::{InvalidName, LogIndex, Refusal, RequestId};
 
@@ -113,6 +113,16 @@ impl From<Unavailable> for ApiError {
     }
 }
 
+impl From<ManageError> for ApiError {
+    fn from(error: ManageError) -> Self {
+        let code = match error {
+            ManageError::Unavailable(_) => Code::Unavailable,
+            ManageError::Refused(_) => Code::Conflict,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         let code = if error.is_definite() { Code::Unavailable } else { Code::Unknown };
@@ -163,6 +173,7 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::StorageKnown { .. }
         | Refusal::RootOverlaps { .. }
         | Refusal::InUse { .. }
+        | Refusal::Membership(_)
         | Refusal::Account(_) => Code::Conflict,
     }
 }

@@ -4,6 +4,7 @@ mod backups;
 mod cluster;
 mod events;
 mod health;
+mod membership;
 mod quotas;
 mod records;
 mod reply;
@@ -57,6 +58,7 @@ pub(crate) fn routes(service: Arc<Service>, readiness: Arc<dyn Readiness>, endin
         .add_service(v1::events_server::EventsServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::tokens_server::TokensServer::new(admin()).max_decoding_message_size(limit))
         .add_service(v1::backups_server::BackupsServer::new(admin()).max_decoding_message_size(limit))
+        .add_service(v1::membership_server::MembershipServer::new(admin()).max_decoding_message_size(limit))
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha());
     let guarded =

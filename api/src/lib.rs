@@ -11,4 +11,5 @@ pub mod service;
 pub use access::Verb;
 pub use error::{ApiError, Code};
 pub use server::{ApiServer, CertificateName, Config, Material, Readiness, Tls, TlsError};
+pub use service::vault::{HostKeyView, Vault};
 pub use service::{Caller, Service};

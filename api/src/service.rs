@@ -8,6 +8,7 @@ pub mod connections;
 pub mod events;
 pub(crate) mod identity;
 pub mod input;
+pub mod membership;
 pub mod patch;
 pub mod quotas;
 pub(crate) mod record_input;
@@ -16,6 +17,7 @@ pub mod sessions;
 mod throttle;
 pub mod tokens;
 pub mod users;
+pub mod vault;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,13 +59,19 @@ pub struct Service {
     /// Of admins' passwords.
     verifier: Verifier,
     throttle: Throttle,
+    /// Who holds the cluster's keys; none where there are none (tests).
+    vault: Option<Arc<dyn vault::Vault>>,
 }
 
 impl Service {
     pub fn new(cluster: Arc<dyn Cluster>, storages: Vec<(StorageName, PathBuf)>) -> Service {
         let verifier = Verifier::new(VerifierConfig { workers: 2, queue: 16, ..VerifierConfig::default() });
         let hashing = tokio::sync::Semaphore::new(2);
-        Service { cluster, storages, hashing, verifier, throttle: Throttle::default() }
+        Service { cluster, storages, hashing, verifier, throttle: Throttle::default(), vault: None }
+    }
+
+    pub fn with_vault(self, vault: Arc<dyn vault::Vault>) -> Service {
+        Service { vault: Some(vault), ..self }
     }
 
     /// What this node has applied.

@@ -45,6 +45,11 @@ pub struct Lab {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// The right to run processes, and ports of one's own.
+pub(crate) async fn turn() -> Result<(MutexGuard<'static, ()>, Ports)> {
+    Ok((ONE_AT_A_TIME.lock().await, Ports::claim()?))
+}
+
 /// The product's binary beside the test's own, or `FLOTILLA_BIN`.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("FLOTILLA_BIN") {

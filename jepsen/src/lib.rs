@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod content;
+pub mod fleet;
 pub mod history;
 pub mod lab;
 pub mod nemesis;

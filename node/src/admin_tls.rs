@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use flotilla_api::{Material, Tls};
 
 use crate::config::{Config, secret_file};
+use crate::identity::Identity;
 
 /// Reads the files that `[admin.tls]` stands for; `None` without that section.
 pub fn load(config: &Config) -> Result<Option<Material>> {
@@ -15,10 +16,10 @@ pub fn load(config: &Config) -> Result<Option<Material>> {
         (Some(certificate), Some(key)) => {
             (read("admin.tls.certificate_file", certificate)?, secret_file::read("admin.tls.key_file", key)?)
         }
-        _ => (
-            read("peers.certificate_file", &config.peers.certificate_file)?,
-            secret_file::read("peers.key_file", &config.peers.key_file)?,
-        ),
+        _ => {
+            let identity = Identity::open(&config.node.data)?;
+            (identity.certificate_pem, identity.key_pem)
+        }
     };
     let client_ca = tls.client_ca_file.as_deref().map(|file| read("admin.tls.client_ca_file", file)).transpose()?;
     Ok(Some(Material { chain_pem, key_pem, client_ca_pem: client_ca, require_client: tls.require_client_certificate }))

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flotilla_cluster::{Cluster, new_request_id};
-use flotilla_model::command::{CreateUser, PutSecret, PutToken};
+use flotilla_model::command::{CreateUser, MakeJoinToken, PutSecret, PutToken};
 use flotilla_model::{Command, CommandId, Filters, Permission, Refusal, Root, Status, StorageName, UserSpec, Username};
 use serde::{Deserialize, Serialize};
 
-use crate::secrets::ClusterKey;
-
 /// The sealed host keys' name in the log. Present means: the cluster has been set up.
 pub const HOST_KEYS: &str = "ssh-host-keys";
+/// The sealed key of the cluster's CA.
+pub const CA_KEY: &str = "ca-key";
+
+/// `dev` starts its nodes within a minute.
+const JOIN_TOKEN_MS: u64 = 10 * 60 * 1_000;
 
 /// How long the first node tries before it gives up and says why.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A file beside the first node's configuration, made by `dev` (and later `init`).
+/// A file in the first node's identity, made by `init` and `dev`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bootstrap {
@@ -26,6 +29,11 @@ pub struct Bootstrap {
     /// SHA-256 of the admin token's text, hexadecimal.
     pub token_sha256: String,
     pub demo: Option<Demo>,
+    /// SHA-256 of join tokens' secrets, hexadecimal: `dev` lets its other nodes in by them.
+    #[serde(default)]
+    pub join_tokens: Vec<String>,
+    /// Name and sealed bytes, hexadecimal, in the order in which they are put.
+    pub secrets: Vec<(String, String)>,
 }
 
 /// The demonstration's user.
@@ -48,7 +56,7 @@ impl Bootstrap {
     }
 
     /// Sets a new cluster up. The host keys come last: they mark the work as done.
-    pub async fn apply(&self, cluster: &Arc<dyn Cluster>, key: &ClusterKey, cluster_id: &str) -> Result<()> {
+    pub async fn apply(&self, cluster: &Arc<dyn Cluster>) -> Result<()> {
         let mut applied = cluster.applied();
         let initialised = async {
             while cluster.state().settings().is_none() {
@@ -74,10 +82,16 @@ impl Bootstrap {
         if let Some(demo) = &self.demo {
             submit(cluster, Command::CreateUser(demo.command()?)).await?;
         }
-        let host_keys = new_host_keys()?;
-        let sealed = key.seal(cluster_id, HOST_KEYS, &host_keys)?;
-        submit(cluster, Command::PutSecret(PutSecret { name: HOST_KEYS.into(), expected_revision: Some(0), sealed }))
-            .await
+        for hash in &self.join_tokens {
+            let hash = parse_sha256(hash).context("join_tokens: expected 64 hexadecimal digits")?;
+            submit(cluster, Command::MakeJoinToken(MakeJoinToken { hash, life_ms: JOIN_TOKEN_MS })).await?;
+        }
+        for (name, sealed) in &self.secrets {
+            let sealed = parse_hex(sealed).with_context(|| format!("secrets: {name} is not hexadecimal"))?;
+            let put = PutSecret { name: name.clone(), expected_revision: Some(0), sealed };
+            submit(cluster, Command::PutSecret(put)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -131,9 +145,14 @@ pub fn parse_host_keys(bytes: &[u8]) -> Result<flotilla_ssh::HostKeys> {
 }
 
 fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let bytes: Option<Vec<u8>> = (0..text.len())
-        .step_by(2)
-        .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect();
-    bytes?.try_into().ok()
+    parse_hex(text)?.try_into().ok()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = (0..text.len()).step_by(2);
+    pairs.map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect()
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod connect;
 mod events;
 mod failure;
+mod host_key;
 mod output;
 mod quota;
 mod records;
@@ -86,6 +87,9 @@ pub enum AdminCommand {
     /// Roles: admins of a role see and change only the users of it.
     #[command(subcommand)]
     Role(records::RoleCommand),
+    /// The SSH host keys that all nodes show.
+    #[command(subcommand)]
+    HostKey(host_key::HostKeyCommand),
     /// Tokens for administration.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -114,6 +118,10 @@ pub async fn run(command: AdminCommand, globals: Globals) -> ExitCode {
 }
 
 async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Failure> {
+    let format = globals.output;
+    if let AdminCommand::Cluster(cluster::ClusterCommand::Recover { config, others_are_lost }) = &command {
+        return cluster::recover(config, *others_are_lost).await;
+    }
     // Some of its verbs need no cluster.
     if let AdminCommand::Backup(command) = command {
         return backup::run(command, &globals).await;
@@ -126,7 +134,8 @@ async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Fail
         AdminCommand::User(command) => user::run(&client, command).await,
         AdminCommand::Session(command) => session::run(&client, command).await,
         AdminCommand::Quota(command) => quota::run(&client, command).await,
-        AdminCommand::Cluster(command) => cluster::run(&client, command).await,
+        AdminCommand::Cluster(command) => cluster::run(&client, command, format).await,
+        AdminCommand::HostKey(command) => host_key::run(&client, command).await,
         AdminCommand::Token(command) => token::run(&client, command).await,
         AdminCommand::Admin(command) => admin::run(&client, command).await,
         AdminCommand::Group(command) => records::group(&client, command).await,

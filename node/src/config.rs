@@ -29,6 +29,7 @@ pub use self::show::flat;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub node: NodeSection,
+    #[serde(default)]
     pub peers: PeersSection,
     #[serde(default)]
     pub sftp: SftpSection,
@@ -48,36 +49,48 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSection {
-    /// Node ids are numbered from 1 and never reused.
-    pub id: u64,
+    /// If given, the data folder must be that node's. Node ids come from the log and are never reused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
     #[serde(default)]
     pub name: String,
-    /// Raft log, snapshots, store identity. One process per folder.
+    /// Identity, Raft log, snapshots: what `init` or `join` made. One process per folder, on a local file system.
     pub data: PathBuf,
-    /// 64 hexadecimal digits in a file with mode 0600: opens the sealed secrets in the log.
-    pub cluster_key_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct PeersSection {
-    pub cluster_id: String,
+    /// If given, the data folder must be of that cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     pub listen: SocketAddr,
-    /// PEM files of the cluster's CA and this node's certificate and key.
-    pub ca_file: PathBuf,
-    pub certificate_file: PathBuf,
-    pub key_file: PathBuf,
-    /// Node id to `address:port`, this node included.
-    pub members: BTreeMap<String, MemberSection>,
+    /// `host:port` at which the other nodes reach this one; `listen` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// This node's certificate is made anew when a third of this is left.
+    pub certificate_hours: u64,
+    /// Node id to `host:port`, for nodes that this one reaches elsewhere than where they say.
+    pub routes: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MemberSection {
-    pub name: String,
-    pub peer: String,
-    pub admin: String,
-    pub sftp: String,
+impl Default for PeersSection {
+    fn default() -> Self {
+        PeersSection {
+            cluster_id: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            advertise: None,
+            certificate_hours: 30 * 24,
+            routes: BTreeMap::new(),
+        }
+    }
+}
+
+impl PeersSection {
+    /// Where the other nodes reach this one.
+    pub fn address(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -265,6 +278,11 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Without flags.
+    pub fn of(file: &Path) -> ConfigArgs {
+        ConfigArgs { config: file.to_owned(), set: Vec::new() }
+    }
+
     /// Reads all layers, in their order, and checks what can be checked without looking at other files.
     pub fn load(&self) -> Result<Loaded> {
         let environment = std::env::vars().filter(|(name, _)| name.starts_with("FLOTILLA_") && name.contains("__"));

@@ -1,22 +1,24 @@
 //! `flotilla dev`: a cluster on loopback as child processes of this binary, with a demo user and an admin token.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::bootstrap::{Bootstrap, Demo};
+use crate::bootstrap::Demo;
 use crate::config::{
-    AdminSection, Config, Durability, HealthSection, LogSection, MemberSection, NodeSection, PeersSection, RaftSection,
-    SftpListen, SftpSection, StorageSection,
+    AdminSection, Config, Durability, HealthSection, LogSection, NodeSection, PeersSection, RaftSection, SftpListen,
+    SftpSection, StorageSection,
 };
-use crate::secrets::{ClusterKey, random_text, write_secret};
+use crate::init::{First, found, join_folder};
+use crate::join_token::JoinToken;
+use crate::secrets::{random_text, write_secret};
 
+/// Join tokens of the nodes that have not joined yet; gone when all have.
+const JOIN_TOKENS: &str = "join.tokens";
 /// How long the nodes may take to become ready.
 const START: Duration = Duration::from_secs(45);
 
@@ -58,8 +60,9 @@ pub async fn run(arguments: DevArgs) -> Result<()> {
     let dir = prepare_folder(&arguments)?;
     check_ports(&arguments)?;
     let binary = std::env::current_exe()?;
-    let mut children = Vec::new();
-    for node in 1..=arguments.nodes {
+    let mut children = vec![start_node(&binary, &dir, 1)?];
+    join_others(&arguments, &dir, &mut children).await?;
+    for node in 2..=arguments.nodes {
         children.push(start_node(&binary, &dir, node)?);
     }
     wait_ready(&arguments, &mut children, &dir).await?;
@@ -79,6 +82,33 @@ pub async fn run(arguments: DevArgs) -> Result<()> {
     until_stopped(&mut children).await;
     stop_all(children).await;
     Ok(())
+}
+
+/// The other nodes of a new cluster join as any machine would, with tokens that the first node was told of.
+async fn join_others(arguments: &DevArgs, dir: &Path, first: &mut [Child]) -> Result<()> {
+    let tokens = dir.join(JOIN_TOKENS);
+    let Ok(text) = std::fs::read_to_string(&tokens) else { return Ok(()) };
+    let cluster_id = std::fs::read_to_string(dir.join("cluster.uuid"))?;
+    let joining = async {
+        for (node, token) in (2..).zip(text.lines()) {
+            let config = config(arguments, dir, node, cluster_id.trim())?;
+            if config.node.data.join("identity").is_dir() {
+                continue;
+            }
+            let token = JoinToken::parse(token)?;
+            let joined = join_folder(&config, &token, &token.addresses).await;
+            joined.with_context(|| format!("node {node} joins"))?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        joined = joining => joined?,
+        ended = first[0].wait() => {
+            let errors = std::fs::read_to_string(dir.join("node1/stderr.log")).unwrap_or_default();
+            bail!("node 1 ended with {:?}:\n{errors}", ended?);
+        }
+    }
+    Ok(std::fs::remove_file(&tokens)?)
 }
 
 fn node_config(dir: &Path, node: u16) -> PathBuf {
@@ -124,22 +154,12 @@ fn prepare_folder(arguments: &DevArgs) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Certificates, keys and secrets of a new cluster.
+/// The first node's identity, the join tokens of the others, and the demonstration's secrets.
 fn make_cluster(arguments: &DevArgs, dir: &Path) -> Result<()> {
     let cluster_id = uuid::Uuid::new_v4().to_string();
     std::fs::write(dir.join("cluster.uuid"), &cluster_id)?;
-    let authority = flotilla_raft::pki::make_ca(&cluster_id)?;
-    let cluster_key = dir.join("cluster.key");
-    ClusterKey::create(&cluster_key)?;
     for node in 1..=arguments.nodes {
-        let folder = dir.join(format!("node{node}"));
-        std::fs::create_dir_all(&folder)?;
-        let identity = flotilla_raft::pki::make_node(&authority, &cluster_id, u64::from(node))?;
-        std::fs::write(folder.join("ca.pem"), &authority.certificate_pem)?;
-        std::fs::write(folder.join("node.pem"), &identity.certificate_pem)?;
-        write_secret(&folder.join("node.key"), identity.key_pem.as_bytes())?;
-        let key = std::fs::read(&cluster_key)?;
-        write_secret(&folder.join("cluster.key"), &key)?;
+        std::fs::create_dir_all(dir.join(format!("node{node}")))?;
     }
     let token = random_text(40);
     write_secret(&dir.join("admin.token"), token.as_bytes())?;
@@ -150,49 +170,34 @@ fn make_cluster(arguments: &DevArgs, dir: &Path) -> Result<()> {
     let private = private.first().context("an ed25519 key was just made")?;
     write_secret(&dir.join("demo.key"), private.pem.expose())?;
     let public_key = user_key.public_lines().into_iter().next().context("an ed25519 key was just made")?;
-    let bootstrap = Bootstrap {
-        token_name: "dev".into(),
-        token_sha256: Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
-        demo: Some(Demo {
-            username: "demo".into(),
-            password_hash: flotilla_auth::hash_password(password.as_bytes())?,
-            public_key,
-            storage: "files".into(),
-        }),
+    let demo = Demo {
+        username: "demo".into(),
+        password_hash: flotilla_auth::hash_password(password.as_bytes())?,
+        public_key,
+        storage: "files".into(),
     };
-    write_secret(&dir.join("node1/bootstrap.json"), serde_json::to_string_pretty(&bootstrap)?.as_bytes())
+    let contact = vec![format!("127.0.0.1:{}", ports(1, arguments.port_offset).peer)];
+    let mut tokens: Vec<JoinToken> =
+        (1..arguments.nodes).map(|_| JoinToken::new(cluster_id.clone(), [0; 32], contact.clone())).collect();
+    let join_tokens = tokens.iter().map(JoinToken::hash).collect();
+    let first = First { token_name: "dev".into(), token, demo: Some(demo), join_tokens };
+    let ca_pem = found(&config(arguments, dir, 1, &cluster_id)?, &cluster_id, first)?;
+    let fingerprint = flotilla_raft::pki::fingerprint(&ca_pem)?;
+    tokens.iter_mut().for_each(|token| token.ca_fingerprint = fingerprint);
+    let text: String = tokens.iter().map(|token| format!("{}\n", token.text())).collect();
+    write_secret(&dir.join(JOIN_TOKENS), text.as_bytes())
 }
 
 fn config(arguments: &DevArgs, dir: &Path, node: u16, cluster_id: &str) -> Result<Config> {
     let folder = dir.join(format!("node{node}"));
     let own = ports(node, arguments.port_offset);
     let local = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let members: BTreeMap<String, MemberSection> = (1..=arguments.nodes)
-        .map(|id| {
-            let ports = ports(id, arguments.port_offset);
-            let member = MemberSection {
-                name: format!("node{id}"),
-                peer: local(ports.peer).to_string(),
-                admin: local(ports.admin).to_string(),
-                sftp: local(ports.sftp).to_string(),
-            };
-            (id.to_string(), member)
-        })
-        .collect();
     Ok(Config {
-        node: NodeSection {
-            id: u64::from(node),
-            name: format!("node{node}"),
-            data: folder.join("data"),
-            cluster_key_file: folder.join("cluster.key"),
-        },
+        node: NodeSection { id: Some(u64::from(node)), name: format!("node{node}"), data: folder.join("data") },
         peers: PeersSection {
-            cluster_id: cluster_id.to_owned(),
+            cluster_id: Some(cluster_id.to_owned()),
             listen: local(own.peer),
-            ca_file: folder.join("ca.pem"),
-            certificate_file: folder.join("node.pem"),
-            key_file: folder.join("node.key"),
-            members,
+            ..PeersSection::default()
         },
         sftp: SftpSection {
             listen: vec![SftpListen { address: local(own.sftp), proxy_protocol: Default::default() }],
@@ -256,19 +261,39 @@ async fn wait_ready(arguments: &DevArgs, children: &mut [Child], dir: &Path) -> 
             );
         }
     }
+    // Ready is said when the cluster stands the failures that its size promises.
+    let token = std::fs::read_to_string(dir.join("admin.token"))?;
+    let wanted = usize::from(arguments.nodes - (1 - arguments.nodes % 2));
+    while voters(ports(1, arguments.port_offset).admin, token.trim()).await < wanted {
+        every.tick().await;
+        ensure!(tokio::time::Instant::now() < end, "fewer than {wanted} nodes have a vote after {START:?}");
+    }
     Ok(())
 }
 
 /// Whether `/readyz` answers 200.
 async fn is_ready(port: u16) -> bool {
+    get(port, "/readyz", "").await.is_ok_and(|answer| answer.get(9..12) == Some("200"))
+}
+
+/// How many nodes have a vote, as a node says.
+async fn voters(port: u16, token: &str) -> usize {
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let answer = get(port, "/api/v2/cluster", &header).await.unwrap_or_default();
+    ["\"leader\"", "\"voter\""].iter().map(|role| answer.matches(&format!("\"role\":{role}")).count()).sum()
+}
+
+/// Status line, head and body.
+async fn get(port: u16, path: &str, header: &str) -> Result<String> {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).await?;
-        std::io::Result::Ok(&head[9..] == b"200")
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.take(1 << 20).read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
     };
-    matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+    tokio::time::timeout(Duration::from_secs(2), ask).await?
 }
 
 fn describe(arguments: &DevArgs, dir: &Path) {

@@ -1,6 +1,6 @@
 //! Gauges that nobody changes in passing: they are looked at again and again. What each means: `docs/metrics.md`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub fn start(config: &Config, cluster: Arc<dyn Cluster>, readiness: Arc<NodeRead
     for (name, path) in folders {
         every(LOOK, move || space(&name, &path));
     }
-    let certificate: PathBuf = config.peers.certificate_file.clone();
+    let certificate = crate::identity::certificate_file(&config.node.data);
     every(COUNT, move || peer_certificate(&certificate));
 }
 

@@ -7,8 +7,12 @@ mod bootstrap;
 mod cli;
 mod config;
 mod descriptors;
+mod desk;
 mod dev;
 mod gauges;
+mod identity;
+mod init;
+mod join_token;
 mod manual;
 mod notify;
 mod readiness;
@@ -16,6 +20,7 @@ mod reload;
 mod secrets;
 mod serve;
 mod telemetry;
+mod upkeep;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -36,6 +41,10 @@ struct Arguments {
 enum Command {
     /// Runs a cluster on loopback with a demo user, to try things out.
     Dev(dev::DevArgs),
+    /// Makes a new cluster: this machine's data folder, the CA, the keys, the first admin token.
+    Init(init::InitArgs),
+    /// Makes this machine a node of a cluster, with a token of `flotilla cluster token`.
+    Join(init::JoinArgs),
     /// Runs a node.
     Serve(serve::ServeArgs),
     /// Checks, shows or describes a node's configuration.
@@ -65,6 +74,8 @@ fn main() -> ExitCode {
     }
     match arguments.command {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
+        Command::Init(arguments) => outcome(init::init(arguments)),
+        Command::Join(join) => outcome(runtime().and_then(|runtime| runtime.block_on(init::join(join)))),
         Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),
         Command::Config(command) => match config::command::run(command) {
             Ok(output) => output.print(arguments.globals.output),

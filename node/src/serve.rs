@@ -8,23 +8,28 @@ use anyhow::{Context, Result, bail};
 use flotilla_api::{ApiServer, Service};
 use flotilla_cluster::Cluster;
 use flotilla_model::{NodeId, StorageName};
+use flotilla_raft::Handle;
 use flotilla_session::{Core, CoreConfig, EndReason};
 use flotilla_ssh::SshServer;
 use flotilla_vfs::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::{Bootstrap, HOST_KEYS, parse_host_keys};
-use crate::config::{Config, ConfigArgs, Durability, PenaltiesSection, ProxyProtocol, secret_file};
+use crate::config::{Config, ConfigArgs, Durability, PenaltiesSection, ProxyProtocol};
+use crate::desk::NodeDesk;
+use crate::identity::{Identity, Member};
 use crate::readiness::NodeReadiness;
 use crate::reload::Reloader;
-use crate::secrets::ClusterKey;
+use crate::secrets::Keyring;
 use crate::telemetry::Logs;
-use crate::{admin_tls, gauges, notify, telemetry, watchdog};
+use crate::{admin_tls, gauges, notify, telemetry, upkeep, watchdog};
 
 /// Of administration without a token, in the data folder.
 pub const LOCAL_SOCKET: &str = "admin.sock";
 /// Transfers may finish after SIGTERM for this long.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Members that do not answer in this time are taken to be away.
+const FETCH_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -61,13 +66,21 @@ async fn serve(
 ) -> Result<()> {
     crate::addresses::check(&config)?;
     crate::descriptors::raise(config.sftp.max_connections as u64);
-    let key = ClusterKey::load(&config.node.cluster_key_file)?;
+    let identity = Arc::new(Identity::open(&config.node.data)?);
+    check_pins(&config, &identity.member)?;
+    let keyring = Arc::new(identity.keyring()?);
     let storages = open_storages(&config).await?;
-    let file = arguments.config.config.with_file_name("bootstrap.json");
-    let bootstrap = Bootstrap::load(&file)?;
-    let raft_config = raft_config(&config, bootstrap.is_some())?;
+    let bootstrap = Bootstrap::load(&identity.bootstrap_file())?;
+    let raft_config = raft_config(&config, &identity)?;
     let (raft, handle) = flotilla_raft::RaftNode::start(raft_config).await.context("starting consensus")?;
     let cluster: Arc<dyn Cluster> = Arc::new(handle.clone());
+    let desk = Arc::new(NodeDesk {
+        handle: handle.clone(),
+        identity: Arc::clone(&identity),
+        keyring: Arc::clone(&keyring),
+        certificate_life: Duration::from_secs(config.peers.certificate_hours * 3_600),
+        ca_fingerprint: flotilla_raft::pki::fingerprint(&identity.ca_pem)?,
+    });
     let core_config = CoreConfig {
         durability: match config.sftp.durability {
             Durability::Close => flotilla_vfs::Durability::Close,
@@ -87,42 +100,60 @@ async fn serve(
     gauges::start(&config, Arc::clone(&cluster), Arc::clone(&readiness));
     let stop_api = CancellationToken::new();
     let tls = admin_tls::start(&config)?;
-    let api = api_server(&config, &cluster, readiness, metrics, tls.clone()).await?;
+    let api = api_server(&config, &cluster, Arc::clone(&desk), readiness, metrics, tls.clone()).await?;
     let mut api = tokio::spawn(api.run(stop_api.clone()));
     watchdog::start(tokio::runtime::Handle::current(), handle.clone(), drain.clone())?;
     notify::status("waiting for the cluster");
     if let Some(bootstrap) = bootstrap {
-        bootstrap.apply(&cluster, &key, &config.peers.cluster_id).await?;
+        bootstrap.apply(&cluster).await?;
     }
-    let host_keys = parse_host_keys(&wait_host_keys(&cluster, &key, &config.peers.cluster_id).await?)?;
+    handle.set_desk(Arc::clone(&desk) as _);
+    let host_keys = parse_host_keys(&wait_host_keys(&handle, &keyring, &identity.member.cluster_id).await?)?;
+    let upkeep = tokio::spawn(upkeep::run(desk, config.clone(), tls.clone()));
     let ssh = SshServer::bind(ssh_config(&config, host_keys)?, Arc::clone(&core), Arc::clone(&cluster))?;
     let reloader =
         Reloader { arguments: arguments.config.clone(), config: config.clone(), logs, ssh: ssh.handle(), tls };
     tokio::spawn(reloader.run(hangup));
+    let host_keys =
+        tokio::spawn(follow_host_keys(handle.clone(), keyring, identity.member.cluster_id.clone(), ssh.handle()));
     let mut ssh = tokio::spawn(ssh.run(drain.clone()));
     serving.store(true, Ordering::Release);
-    tracing::info!(sender = "node", node = config.node.id, version = env!("CARGO_PKG_VERSION"), "serving");
+    tracing::info!(sender = "node", node = identity.member.node, version = env!("CARGO_PKG_VERSION"), "serving");
     notify::ready();
     let mut failure = handle.failure();
+    let mut drain_asked = handle.drain_asked();
     tokio::select! {
         _ = stop_signal() => {}
+        _ = drain_asked.wait_for(|asked| *asked) => {}
         ended = &mut ssh => bail!("the SFTP listener ended: {ended:?}"),
         ended = &mut api => bail!("the admin listener ended: {ended:?}"),
         Ok(why) = failure.wait_for(Option::is_some) => {
             bail!("consensus has stopped: {}", why.as_deref().unwrap_or("for an unknown reason"));
         }
     }
-    tracing::info!(sender = "node", node = config.node.id, "draining");
+    tracing::info!(sender = "node", node = identity.member.node, "draining");
     notify::stopping();
     draining.store(true, Ordering::Release);
+    upkeep.abort();
+    host_keys.abort();
     core.drain();
     drain.cancel();
+    // Before transfers end, so that logins elsewhere wait for no election.
+    handle.transfer_leadership(DRAIN).await;
     let _ = tokio::time::timeout(DRAIN, ssh).await;
     core.end_sessions(EndReason::Drained, DRAIN).await;
     stop_api.cancel();
     let _ = tokio::time::timeout(DRAIN, api).await;
     raft.shutdown().await;
     Ok(())
+}
+
+/// `cluster recover`: a survivor becomes a cluster of one.
+pub async fn recover(config: &std::path::Path) -> Result<flotilla_raft::Recovered> {
+    let config = ConfigArgs::of(config).load()?.config;
+    let identity = Identity::open(&config.node.data)?;
+    check_pins(&config, &identity.member)?;
+    Ok(flotilla_raft::recover(&raft_config(&config, &identity)?).await?)
 }
 
 async fn open_storages(config: &Config) -> Result<Vec<Arc<dyn Storage>>> {
@@ -136,17 +167,74 @@ async fn open_storages(config: &Config) -> Result<Vec<Arc<dyn Storage>>> {
 }
 
 /// All nodes show the same host keys: they come from the log. Waits for as long as the cluster has none.
-async fn wait_host_keys(cluster: &Arc<dyn Cluster>, key: &ClusterKey, cluster_id: &str) -> Result<Vec<u8>> {
-    let mut applied = cluster.applied();
+async fn wait_host_keys(handle: &Handle, keyring: &Keyring, cluster_id: &str) -> Result<Vec<u8>> {
+    let mut applied = handle.applied();
     loop {
-        if let Some(secret) = cluster.state().secret(HOST_KEYS) {
-            return key.open(cluster_id, HOST_KEYS, &secret.sealed);
+        if let Some(keys) = open_secret(handle, keyring, cluster_id, HOST_KEYS).await? {
+            return Ok(keys);
         }
         tokio::select! {
             changed = applied.changed() => changed.context("consensus ended")?,
             () = stop_signal() => bail!("stopped before the cluster was set up"),
         }
     }
+}
+
+/// New host keys in the log are shown from the next connection on.
+async fn follow_host_keys(handle: Handle, keyring: Arc<Keyring>, cluster_id: String, ssh: flotilla_ssh::Handle) {
+    let mut applied = handle.applied();
+    let mut shown = handle.state().secret(HOST_KEYS).map(|secret| secret.revision);
+    while applied.changed().await.is_ok() {
+        let revision = handle.state().secret(HOST_KEYS).map(|secret| secret.revision);
+        if revision == shown {
+            continue;
+        }
+        let opened = open_secret(&handle, &keyring, &cluster_id, HOST_KEYS).await;
+        match opened.and_then(|keys| keys.map(|keys| parse_host_keys(&keys)).transpose()) {
+            Ok(Some(keys)) => {
+                ssh.replace_host_keys(&keys);
+                shown = revision;
+                tracing::info!(sender = "node", "host keys replaced");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(sender = "node", error = format!("{error:#}"), "host keys cannot be read"),
+        }
+    }
+}
+
+/// A secret of the log; none while there is none, or while the log that is being applied again holds an older one.
+/// A key that came into use while this node was away is fetched from the other members.
+async fn open_secret(handle: &Handle, keyring: &Keyring, cluster_id: &str, name: &str) -> Result<Option<Vec<u8>>> {
+    let Some(secret) = handle.state().secret(name).cloned() else { return Ok(None) };
+    if let Ok(plain) = keyring.open(cluster_id, name, &secret.sealed) {
+        return Ok(Some(plain));
+    }
+    if !handle.status().caught_up {
+        return Ok(None);
+    }
+    for keys in handle.fetch_keys(FETCH_WITHIN).await {
+        keys.lines().try_for_each(|key| keyring.add(key))?;
+    }
+    keyring.open(cluster_id, name, &secret.sealed).map(Some).context(
+        "no other member that can be reached has the cluster key either; \
+         if this node's cluster.key was damaged, remove the node and join anew",
+    )
+}
+
+/// What the configuration says of the node must be what its data folder is.
+fn check_pins(config: &Config, member: &Member) -> Result<()> {
+    let data = config.node.data.display();
+    if let Some(cluster) = config.peers.cluster_id.as_ref().filter(|cluster| **cluster != member.cluster_id) {
+        bail!(
+            "peers.cluster_id = {cluster}, but the data folder {data} belongs to cluster {}: \
+             give the right folder, or the right cluster",
+            member.cluster_id
+        );
+    }
+    if let Some(id) = config.node.id.filter(|id| *id != member.node) {
+        bail!("node.id = {id}, but the data folder {data} is that of node {}", member.node);
+    }
+    Ok(())
 }
 
 async fn stop_signal() {
@@ -161,26 +249,30 @@ async fn stop_signal() {
     }
 }
 
-pub fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Config> {
-    let read = |path: &std::path::Path| {
-        std::fs::read_to_string(path).with_context(|| format!("peers: reading {}", path.display()))
-    };
-    let id = NodeId(config.node.id);
-    let peers = &config.peers;
-    let mut raft = flotilla_raft::Config::new(id, &peers.cluster_id, config.node.data.clone(), peers.listen);
-    for (node, member) in &peers.members {
-        let address = flotilla_raft::PeerAddress {
-            name: member.name.clone(),
-            peer: member.peer.clone(),
-            admin: member.admin.clone(),
-            sftp: member.sftp.clone(),
-        };
-        raft.peers.insert(NodeId(node.parse()?), address);
+fn routes(config: &Config) -> std::collections::BTreeMap<NodeId, String> {
+    let route = |(id, address): (&String, &String)| Some((NodeId(id.parse().ok()?), address.clone()));
+    config.peers.routes.iter().filter_map(route).collect()
+}
+
+pub fn raft_config(config: &Config, identity: &Identity) -> Result<flotilla_raft::Config> {
+    let member = &identity.member;
+    let id = NodeId(member.node);
+    let data = config.node.data.clone();
+    let mut raft = flotilla_raft::Config::new(id, &member.cluster_id, data, config.peers.listen);
+    if member.founder {
+        let own = upkeep::addresses(config);
+        let public_key = flotilla_raft::pki::public_key(&identity.key_pem)?;
+        let (name, peer, admin, sftp) = (own.name, own.peer_address, own.admin_address, own.sftp_address);
+        raft.peers.insert(id, flotilla_raft::PeerAddress { name, peer, admin, sftp, public_key });
     }
-    raft.bootstrap = bootstrap;
-    raft.ca_pem = read(&peers.ca_file)?;
-    raft.certificate_pem = read(&peers.certificate_file)?;
-    raft.key_pem = secret_file::read("peers.key_file", &peers.key_file)?;
+    let routes = routes(config);
+    raft.route = Arc::new(move |node, address| routes.get(&node).map_or(address, String::as_str).to_owned());
+    raft.bootstrap = member.founder;
+    raft.roster = member.roster.clone();
+    raft.voucher = member.voucher.clone();
+    raft.ca_pem = identity.ca_pem.clone();
+    raft.certificate_pem = identity.certificate_pem.clone();
+    raft.key_pem = identity.key_pem.clone();
     raft.version = env!("CARGO_PKG_VERSION").to_owned();
     raft.snapshot_entries = config.raft.snapshot_entries;
     raft.snapshot_bytes = config.raft.snapshot_bytes;
@@ -191,6 +283,7 @@ pub fn raft_config(config: &Config, bootstrap: bool) -> Result<flotilla_raft::Co
 async fn api_server(
     config: &Config,
     cluster: &Arc<dyn Cluster>,
+    desk: Arc<NodeDesk>,
     readiness: Arc<NodeReadiness>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     tls: Option<Arc<flotilla_api::Tls>>,
@@ -200,7 +293,7 @@ async fn api_server(
         .iter()
         .map(|section| StorageName::parse(&section.name).map(|name| (name, section.path.clone())))
         .collect();
-    let service = Arc::new(Service::new(Arc::clone(cluster), storages?));
+    let service = Arc::new(Service::new(Arc::clone(cluster), storages?).with_vault(desk));
     let listen = flotilla_api::Config {
         listen: config.admin.listen,
         tls,

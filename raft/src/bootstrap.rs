@@ -54,6 +54,7 @@ async fn record_once(proposer: &Proposer, config: &Config) -> Result<(), String>
         let put = PutNode {
             node: *node,
             name: address.name.clone(),
+            public_key: address.public_key.clone(),
             peer_address: address.peer.clone(),
             admin_address: address.admin.clone(),
             sftp_address: address.sftp.clone(),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use flotilla_cluster::{Clock, SystemClock};
 use flotilla_model::NodeId;
 
+use crate::roster::{Member, Roster, Voucher};
+
 /// Which engine keeps the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreChoice {
@@ -24,6 +26,8 @@ pub struct PeerAddress {
     pub peer: String,
     pub admin: String,
     pub sftp: String,
+    /// DER SubjectPublicKeyInfo of its certificate's key; empty: any key that the CA signed (tests only).
+    pub public_key: Vec<u8>,
 }
 
 /// Times of the engine. The defaults are for a LAN (`reference/raft.md` 7.3).
@@ -69,8 +73,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where peers connect to; port 0 takes a free one (see `RaftNode::peer_address`).
     pub listen: SocketAddr,
-    /// All nodes of the first membership, this one included.
+    /// All nodes of the first membership, this one included. A node that joined has `roster` instead.
     pub peers: BTreeMap<NodeId, PeerAddress>,
+    /// The members as the answer to `Join` named them: believed until this node's own log says more.
+    pub roster: Option<Roster>,
+    /// A member's word for this node.
+    pub voucher: Option<Voucher>,
     /// Whether this node makes the cluster if it does not exist yet. One node of `peers` has it set.
     pub bootstrap: bool,
     pub ca_pem: String,
@@ -92,6 +100,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Who is believed to be a member before the log says so.
+    pub fn first_roster(&self) -> Roster {
+        let member = |address: &PeerAddress| Member {
+            address: address.peer.clone(),
+            public_key: address.public_key.clone(),
+            start: None,
+        };
+        let members = self.peers.iter().map(|(node, address)| (*node, member(address))).collect();
+        self.roster.clone().unwrap_or(Roster { index: 0, last_node: NodeId(0), members })
+    }
+
     /// Settings with defaults for all but identity, place and certificates.
     pub fn new(node: NodeId, cluster_id: &str, data_dir: PathBuf, listen: SocketAddr) -> Self {
         Config {
@@ -100,6 +119,8 @@ impl Config {
             data_dir,
             listen,
             peers: BTreeMap::new(),
+            roster: None,
+            voucher: None,
             bootstrap: false,
             ca_pem: String::new(),
             certificate_pem: String::new(),

@@ -82,6 +82,11 @@ impl Folder {
         self.path.join("snapshots")
     }
 
+    /// The members of the cluster with their keys.
+    pub fn roster_file(&self) -> PathBuf {
+        self.path.join("ROSTER")
+    }
+
     /// What is remembered of the peers' stores.
     pub fn peers_file(&self) -> PathBuf {
         self.path.join("PEERS")

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flotilla_cluster::{Agent, Cluster, Lease, ProbeAnswer, Status, SubmitError, Submitted, Unavailable};
+use flotilla_cluster::{Agent, Cluster, Lease, ManageError, ProbeAnswer, Status, SubmitError, Submitted, Unavailable};
 use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
 use futures::future::join_all;
 use openraft::Instant;
@@ -13,9 +13,11 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::net::Peers;
+use crate::manage::Manager;
+use crate::net::{CallError, Desk, Manage, Managed, Peers, Tls};
 use crate::propose::Proposer;
 use crate::read::{Purpose, Reads};
+use crate::roster::Roster;
 use crate::shared::Shared;
 use crate::types::Raft;
 
@@ -32,35 +34,74 @@ pub struct Handle {
     pub(crate) reads: Reads,
     pub(crate) peers: Arc<Peers>,
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) tls: Tls,
+    pub(crate) manager: Manager,
 }
 
 impl Handle {
     /// Moves leadership to another voter, if this node leads. Whether it does not lead any more.
     pub async fn transfer_leadership(&self, within: Duration) -> bool {
-        let handle = self.clone();
-        let moved = self.runtime.spawn(async move { timeout(within, handle.step_aside()).await.is_ok() });
-        moved.await.unwrap_or(false)
-    }
-
-    async fn step_aside(&self) {
-        let mut leadership = self.shared.leadership.subscribe();
-        while leadership.borrow_and_update().leader == Some(self.shared.node) {
-            if let Some(next) = self.most_advanced_peer() {
-                let _ = self.raft.trigger().transfer_leader(next).await;
-            }
-            let _ = timeout(TRANSFER_LOOK * 10, leadership.changed()).await;
+        if self.shared.leader() != Some(self.shared.node) {
+            return true;
         }
+        let manager = self.manager.clone();
+        let moved = self.runtime.spawn(async move { manager.transfer(None, within).await });
+        matches!(moved.await, Ok(Managed::Leads(_)))
     }
 
-    /// The voter whose log reaches furthest.
-    fn most_advanced_peer(&self) -> Option<u64> {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
-        let progress = metrics.replication?;
-        voters
-            .into_iter()
-            .filter(|voter| *voter != self.shared.node.0)
-            .max_by_key(|voter| progress.get(voter).cloned().flatten().map(|id| id.index))
+    /// Turns true when an operator asks this node to drain.
+    pub fn drain_asked(&self) -> watch::Receiver<bool> {
+        self.manager.drain.subscribe()
+    }
+
+    /// Gives a cluster key to the other members; returns those that have it.
+    pub async fn offer_key(&self, key: &str, within: Duration) -> Vec<NodeId> {
+        let offers = self.others().into_iter().map(|node| async move {
+            let question = Manage::OfferKey(key.to_owned());
+            let answer = self.ask(node, question, within).await;
+            matches!(answer, Ok(Managed::Done)).then_some(node)
+        });
+        join_all(offers).await.into_iter().flatten().collect()
+    }
+
+    /// The cluster keys that the other members have.
+    pub async fn fetch_keys(&self, within: Duration) -> Vec<String> {
+        let answers = self.others().into_iter().map(|node| self.ask(node, Manage::Keys, within));
+        let answers = join_all(answers).await.into_iter();
+        answers.filter_map(|answer| if let Ok(Managed::Keys(keys)) = answer { Some(keys) } else { None }).collect()
+    }
+
+    fn others(&self) -> Vec<NodeId> {
+        let members = self.roster();
+        members.members.keys().copied().filter(|node| *node != self.shared.node).collect()
+    }
+
+    async fn ask(&self, node: NodeId, question: Manage, within: Duration) -> Result<Managed, ManageError> {
+        if node == self.shared.node {
+            return Ok(self.manager.answer(node, question).await);
+        }
+        let unavailable = |error: CallError| ManageError::Unavailable(format!("node {node} does not answer: {error}"));
+        self.peers.manage(node, &question, within).await.map_err(unavailable)
+    }
+
+    /// Who answers `Join` from now on. Once.
+    pub fn set_desk(&self, desk: Arc<dyn Desk>) {
+        let _ = self.manager.desk.set(desk);
+    }
+
+    /// The members with their keys, as peers are judged by now.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.shared.rosters.now()
+    }
+
+    /// The certificate that peers are shown now, PEM.
+    pub fn certificate(&self) -> String {
+        self.tls.certificate()
+    }
+
+    /// Shows this certificate (of the same key) on new connections.
+    pub fn replace_certificate(&self, certificate_pem: &str) -> Result<(), String> {
+        self.tls.replace_certificate(certificate_pem).map_err(|error| error.to_string())
     }
 
     /// Waits until a leader is known.
@@ -183,6 +224,27 @@ impl Cluster for Handle {
     async fn cuts_effective(&self, nodes: &[NodeId], index: LogIndex, deadline: Duration) -> Vec<NodeId> {
         let asked = nodes.iter().map(|node| async { (*node, self.confirm(*node, index, deadline).await) });
         join_all(asked).await.into_iter().filter(|(_, confirmed)| !confirmed).map(|(node, _)| node).collect()
+    }
+
+    async fn transfer(&self, to: Option<NodeId>, deadline: Duration) -> Result<NodeId, ManageError> {
+        let none = || ManageError::Unavailable("no leader is known: there is no quorum, or an election".to_owned());
+        let leader = self.wait_for_leader(deadline).await.ok_or_else(none)?;
+        if to == Some(leader) {
+            return Ok(leader);
+        }
+        let question = Manage::Transfer { to, within_ms: deadline.as_millis() as u64 };
+        match self.ask(leader, question, deadline + TRANSFER_LOOK).await? {
+            Managed::Leads(leader) => Ok(leader),
+            Managed::Refused(why) => Err(ManageError::Refused(why)),
+            _ => Err(ManageError::Refused("the leader gave an answer to another question".to_owned())),
+        }
+    }
+
+    async fn drain(&self, node: NodeId, deadline: Duration) -> Result<(), ManageError> {
+        match self.ask(node, Manage::Drain, deadline).await? {
+            Managed::Refused(why) => Err(ManageError::Refused(why)),
+            _ => Ok(()),
+        }
     }
 
     async fn probe(&self, node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>> {

@@ -12,11 +12,12 @@ use flotilla_cluster::Changed;
 use flotilla_model::{Applied, Effect, Entry, State};
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
-use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftLogReader, RaftStateMachine};
 
 use crate::metric;
 use crate::shared::{Shared, TermBase};
 use crate::snapshot::{SnapshotBuilder, SnapshotFile, Snapshots};
+use crate::store::LogStore;
 use crate::types::{LogId, Membership, RaftEntry, Replies, Snapshot, SnapshotMeta, TypeConfig};
 
 /// A batch is published after this many entries or this much time, whichever comes first.
@@ -58,6 +59,35 @@ impl Machine {
     /// How far the snapshot on the disk reaches.
     pub fn snapshot_reaches(&self) -> io::Result<Option<LogId>> {
         Ok(self.snapshots.current()?.and_then(|snapshot| snapshot.meta.last_log_id))
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Reads the snapshot and applies the whole log behind it, committed or not: for a node that is not running.
+    pub async fn replay(&mut self, log: &mut LogStore) -> io::Result<()> {
+        if let Some(snapshot) = self.snapshots.current()? {
+            self.install_snapshot(&snapshot.meta, snapshot.snapshot).await?;
+        }
+        loop {
+            let next = self.last_applied.map_or(0, |id| id.index + 1);
+            let entries = log.limited_get_log_entries(next, u64::MAX).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::default();
+            for entry in entries {
+                self.apply_one(entry, &mut batch)?;
+            }
+        }
+    }
+
+    /// Applies an entry of this node's own with the membership that holds from it on.
+    pub fn put_last(&mut self, id: LogId, entry: &Entry, membership: Membership) {
+        self.state.apply(id.index, entry);
+        self.last_applied = Some(id);
+        self.membership = membership;
     }
 
     fn apply_one(&mut self, entry: RaftEntry, batch: &mut Batch) -> io::Result<Replies> {

@@ -57,6 +57,7 @@ fn kind(command: &flotilla_model::Command) -> &'static str {
         CloseSession(_) => "close_session",
         KillSession(_) => "kill_session",
         Account(_) => "account",
+        MakeJoinToken(_) | AdmitNode(_) | RemoveNode(_) => "membership",
         _ => "settings",
     }
 }

@@ -19,13 +19,16 @@ use crate::folder::{Folder, FolderError};
 use crate::handle::Handle;
 use crate::lease::{LeaderDuty, LeaseKeeper};
 use crate::machine::Machine;
-use crate::net::{Introduction, NetworkFactory, PeerMemory, PeerServer, PeerService, Peers, Tls};
+use crate::manage::Manager;
+use crate::members::MemberDuty;
+use crate::net::{DeskSlot, Introduction, NetworkFactory, PeerMemory, PeerServer, PeerService, Peers, Tls};
 use crate::propose::{LeaderQueue, Proposer};
 use crate::read::Reads;
+use crate::roster::Rosters;
 use crate::shared::{Leadership, Shared};
 use crate::store::LogStore;
 use crate::types::Raft;
-use crate::{bootstrap, engine, metric, priority};
+use crate::{bootstrap, engine, members, metric, priority};
 
 /// Renewals that may wait for the leader's duty: one per node and interval.
 const RENEWALS: usize = 1_024;
@@ -157,7 +160,10 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let folder = Arc::new(Folder::open(&config.data_dir, &config.cluster_id, config.node)?);
     let mut log = LogStore::open_sled(&folder.log_dir(), Arc::clone(&folder)).map_err(StartError::Store)?;
-    let shared = Shared::new(config.node, folder.start().counter, Arc::clone(&config.clock));
+    let rosters = Rosters::open(&config.cluster_id, &folder.roster_file(), config.first_roster())?;
+    let addresses = rosters.now().members.iter().map(|(node, member)| (*node, member.address.clone())).collect();
+    let start = folder.start().counter;
+    let shared = Shared::new(config.node, start, Arc::clone(&config.clock), Arc::clone(&rosters));
     let machine = Machine::open(&folder.snapshot_dir(), Arc::clone(&shared)).map_err(StartError::Store)?;
     if let Some(snapshot) = machine.snapshot_reaches().map_err(StartError::Store)? {
         log.covered_by(snapshot).await.map_err(StartError::Store)?;
@@ -168,10 +174,11 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         start: folder.start().clone(),
         log: log.shown(),
         memory: Arc::new(PeerMemory::open(&folder.peers_file())?),
+        rosters: Arc::clone(&rosters),
+        voucher: config.voucher.clone(),
         refused: watch::Sender::new(None),
         told: Default::default(),
     });
-    let addresses = config.peers.iter().map(|(node, address)| (*node, address.peer.clone())).collect();
     let runtime = tokio::runtime::Handle::current();
     let route = Arc::clone(&config.route);
     let peers = Peers::new(tls.clone(), Arc::clone(&us), config.timing.connect, addresses, route, runtime.clone());
@@ -190,27 +197,42 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         peers: Arc::clone(&peers),
         renewals,
     };
+    let desk = DeskSlot::default();
+    let manager = Manager {
+        raft: raft.clone(),
+        shared: Arc::clone(&shared),
+        desk: Arc::clone(&desk),
+        drain: Arc::new(watch::Sender::new(false)),
+    };
     let service = PeerService {
         raft: raft.clone(),
         shared: Arc::clone(&shared),
         proposer: proposer.clone(),
         snapshot_dir: folder.snapshot_dir(),
         received: Arc::new(AtomicU64::new(0)),
+        manager: manager.clone(),
     };
-    let server = PeerServer { tls, us, service, stop: stop.clone() };
+    let server = PeerServer { tls: tls.clone(), us, service, desk, stop: stop.clone() };
     tokio::spawn(server.run(listener));
+    tokio::spawn(rosters.keep());
+    tokio::spawn(members::drop_removed(Arc::clone(&shared), Arc::clone(&peers)));
+    let duty = MemberDuty { raft: raft.clone(), shared: Arc::clone(&shared) };
+    tokio::spawn(duty.run());
     let duty = LeaderDuty { shared: Arc::clone(&shared), queue: proposer.queue.clone(), renewals: received };
     leases.spawn(duty.run());
-    let start = folder.start().counter;
-    let keeper =
-        LeaseKeeper { shared: Arc::clone(&shared), proposer: proposer.clone(), start, version: config.version.clone() };
+    let keeper = LeaseKeeper {
+        shared: Arc::clone(&shared),
+        proposer: proposer.clone(),
+        start: folder.start().clone(),
+        version: config.version.clone(),
+    };
     leases.spawn(keeper.run());
     if config.bootstrap {
         bootstrap::initialise(&raft, &config).await.map_err(StartError::Engine)?;
         tokio::spawn(bootstrap::record(proposer.clone(), config.clone()));
     }
     let reads = Reads::spawn(raft.clone(), Arc::clone(&shared), Arc::clone(&peers), config.timing.refusal_round);
-    let handle = Handle { shared, raft, proposer, reads, peers, runtime };
+    let handle = Handle { shared, raft, proposer, reads, peers, runtime, tls, manager };
     Ok(Parts { handle, peer_address, stop })
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use flotilla_cluster::{Agent, Changed, Clock, Lease};
-use flotilla_model::{LogIndex, LogTime, NodeId, State};
+use flotilla_model::{Effect, LogIndex, LogTime, NodeId, State};
 use tokio::sync::{Notify, watch};
 
 use crate::lease::LeaseBook;
+use crate::roster::Rosters;
 
 /// Where a leader's count of time starts: the state's time when it applied the first entry of its term (`DESIGN.md` 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Shared {
     pub caught_up: AtomicBool,
     /// Why the engine has stopped for good: a store that failed.
     pub failed: watch::Sender<Option<String>>,
+    /// Who is a member, and the key of each.
+    pub rosters: Arc<Rosters>,
     state: ArcSwap<State>,
     applied: watch::Sender<LogIndex>,
     agent: Mutex<Option<Arc<dyn Agent>>>,
@@ -49,7 +52,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(node: NodeId, start: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(node: NodeId, start: u64, clock: Arc<dyn Clock>, rosters: Arc<Rosters>) -> Arc<Self> {
         Arc::new(Shared {
             node,
             book: Mutex::new(LeaseBook::new(node, start, Arc::clone(&clock))),
@@ -63,6 +66,7 @@ impl Shared {
             grown: Notify::new(),
             caught_up: AtomicBool::new(false),
             failed: watch::Sender::new(None),
+            rosters,
             state: ArcSwap::from_pointee(State::default()),
             applied: watch::Sender::new(0),
             agent: Mutex::new(None),
@@ -104,6 +108,9 @@ impl Shared {
     pub fn publish(&self, state: State, index: LogIndex, changed: &Changed) {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
+        if touches_nodes(changed) {
+            self.rosters.follow(&state);
+        }
         if let Some(agent) = &*self.agent.lock().expect("no agent panics while it reconciles") {
             agent.reconcile(&state, changed);
         }
@@ -125,5 +132,12 @@ impl Shared {
     pub fn snapshot_taken(&self) {
         self.grown_entries.store(0, Ordering::Relaxed);
         self.grown_bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+fn touches_nodes(changed: &Changed) -> bool {
+    match changed {
+        Changed::Everything => true,
+        Changed::Rows(rows) => rows.iter().any(|effect| matches!(effect, Effect::Node(_))),
     }
 }

@@ -2,6 +2,7 @@
 
 pub use crate::machine::Machine;
 pub use crate::pki::Identity;
+pub use crate::roster::Rosters;
 pub use crate::shared::Shared;
 pub use crate::store::{LogStore, Space};
 pub use crate::types::{LogId, Payload, RaftEntry, TypeConfig, Vote};

@@ -20,6 +20,7 @@ impl Cluster for Admin {
             log_index: view.log_index,
             applied_index: view.applied_index,
             nodes: view.nodes.into_iter().map(node).collect(),
+            notes: view.notes,
         };
         Ok(answer(message.applied_index, message))
     }

@@ -22,6 +22,8 @@ pub struct ClusterView {
     pub caught_up: bool,
     pub last_event: u64,
     pub nodes: Vec<NodeView>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ pub struct NodeView {
     pub name: String,
     /// `leader`, `voter`, `learner` or `none`.
     pub role: &'static str,
-    /// `alive` or `down`: whether its lease is current.
+    /// `alive` or `down`: whether its lease is current; `leaving`: removed, and its lease may still run.
     pub state: &'static str,
     pub peer_address: String,
     pub admin_address: String,
@@ -57,6 +59,7 @@ impl Service {
             caught_up: status.caught_up,
             last_event: state.last_event_number(),
             nodes: nodes(&status, &state),
+            notes: notes(&status),
         })
     }
 
@@ -65,6 +68,25 @@ impl Service {
         let state = self.state(false).await?;
         Ok((self.cluster.node(), state.applied_index()))
     }
+}
+
+/// A leader that no quorum has acknowledged for this long may have been replaced.
+const STALE_MS: u64 = 1_000;
+
+fn notes(status: &flotilla_cluster::Status) -> Vec<String> {
+    let mut notes = Vec::new();
+    if status.leader.is_none() {
+        notes.push(format!(
+            "no leader is known: fewer than {} of {} voters reach each other; what is shown may be old",
+            status.voters.len() / 2 + 1,
+            status.voters.len()
+        ));
+    }
+    if let Some(age) = status.quorum_ack_age_ms.filter(|age| status.leader == Some(status.node) && *age > STALE_MS) {
+        notes.push(format!("the leader has had no answer of a quorum for {age} ms; what is shown may be old"));
+    }
+    notes.extend(flotilla_cluster::voter_notes(status.voters.len(), status.learners.len()));
+    notes
 }
 
 fn nodes(status: &flotilla_cluster::Status, state: &State) -> Vec<NodeView> {
@@ -83,7 +105,11 @@ fn nodes(status: &flotilla_cluster::Status, state: &State) -> Vec<NodeView> {
         id: node.id,
         name: node.name.clone(),
         role: role(node.id),
-        state: if node.alive { "alive" } else { "down" },
+        state: match (node.leaving, node.alive) {
+            (true, _) => "leaving",
+            (false, true) => "alive",
+            (false, false) => "down",
+        },
         peer_address: node.peer_address.clone(),
         admin_address: node.admin_address.clone(),
         sftp_address: node.sftp_address.clone(),

@@ -256,6 +256,8 @@ impl Told {
         match fact {
             ClusterInitialised { cluster_id } => told("cluster_initialised", "cluster", cluster_id, vec![]),
             NodeAdded { node, name } => told("node_added", "node", node, vec![("name", name.clone())]),
+            NodeRemoved { node, name } => told("node_removed", "node", node, vec![("name", name.clone())]),
+            JoinTokenMade => told("join_token_made", "cluster", &"", vec![]),
             NodeUp { node, epoch } => told("node_up", "node", node, vec![("epoch", epoch.to_string())]),
             NodeDown { node, epoch } => told("node_down", "node", node, vec![("epoch", epoch.to_string())]),
             UserCreated { username, changes } => changed(told("user_created", "user", username, vec![]), changes),

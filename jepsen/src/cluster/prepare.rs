@@ -72,17 +72,15 @@ pub fn rewrite(options: &Options, folder: &Path, network: &Network) -> Result<()
         if options.namespaces {
             peers.insert("listen".into(), SocketAddr::from((ip(node), port(Plane::Peers))).to_string().into());
         }
-        let members = peers.get_mut("members").and_then(toml::Value::as_table_mut).context("peers.members")?;
-        for (id, member) in members.iter_mut() {
-            let other: Place = id.parse()?;
-            let member = member.as_table_mut().context("a member")?;
+        let mut routes = toml::Table::new();
+        for other in (1..=options.nodes).filter(|other| *other != node) {
             let door = match network {
                 Network::Bridge(_) => SocketAddr::from((ip(other), port(Plane::Peers))),
-                Network::Switch(switch) if other != node => switch.peer_door(node, other),
-                Network::Switch(_) => continue,
+                Network::Switch(switch) => switch.peer_door(node, other),
             };
-            member.insert("peer".into(), door.to_string().into());
+            routes.insert(other.to_string(), door.to_string().into());
         }
+        peers.insert("routes".into(), routes.into());
         if options.namespaces {
             let listen = config["sftp"]["listen"].as_array_mut().and_then(|all| all.first_mut());
             let listen = listen.and_then(toml::Value::as_table_mut).context("sftp.listen")?;

@@ -73,7 +73,7 @@ async fn saved_cluster_begins_again_elsewhere_with_its_users_limits_and_host_key
     let node1 = lab.folder().join("node1").to_str().unwrap().to_owned();
     let moved = old.replace(&node1, new.to_str().unwrap());
     let config_path = config.to_str().unwrap().to_owned();
-    let old_key = lab.folder().join("node1/cluster.key").to_str().unwrap().to_owned();
+    let old_key = lab.folder().join("node1/data/identity/cluster.key").to_str().unwrap().to_owned();
     let restore =
         ["backup", "restore", file, "--key-file", &right, "--old-cluster-key-file", &old_key, "--config", &config_path];
     std::fs::write(&config, &moved).unwrap();

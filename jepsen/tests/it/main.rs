@@ -13,6 +13,8 @@ mod evasion;
 mod exhaustion;
 mod faults;
 mod freeze;
+mod life;
+mod life_restart;
 mod logs;
 mod malformed;
 mod quota;

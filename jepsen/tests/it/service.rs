@@ -145,7 +145,7 @@ async fn admin_over_tls_is_reached_with_the_clusters_ca_and_by_nothing_else() {
             .unwrap();
         (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    let ca = lab.folder().join("node1/ca.pem");
+    let ca = lab.folder().join("node1/data/identity/ca.pem");
     let (ok, text) = ask(&["--ca-file", ca.to_str().unwrap(), "user", "list"]).await;
     assert!(ok && text.contains("demo"), "{text}");
     let (ok, text) = ask(&["user", "list"]).await;

@@ -7,13 +7,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use flotilla_model::command::PutNode;
 use flotilla_model::{NodeId, State, WallTime};
+use flotilla_raft::pki;
 
 use super::file;
 use super::read_state;
 use super::seal::BackupKey;
-use crate::bootstrap::HOST_KEYS;
-use crate::config::{Config, ConfigArgs};
-use crate::secrets::{ClusterKey, write_secret};
+use crate::bootstrap::{CA_KEY, HOST_KEYS};
+use crate::config::ConfigArgs;
+use crate::identity::{Identity, Member, NewIdentity};
+use crate::secrets::{Keyring, new_cluster_key};
+use crate::upkeep;
+
+/// The new cluster's first node.
+const FIRST: NodeId = NodeId(1);
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct RestoreArgs {
@@ -35,21 +41,38 @@ pub fn run(arguments: &RestoreArgs) -> Result<Vec<String>> {
     let key = arguments.key_file.as_deref().map(BackupKey::load).transpose()?;
     let mut reader = file::open(&arguments.file, key.as_ref())?;
     let state = read_state(&mut reader).with_context(|| arguments.file.display().to_string())?;
-    let cluster_id = &config.peers.cluster_id;
+    let cluster_id = config.peers.cluster_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     ensure!(
-        *cluster_id != reader.manifest.cluster_id,
-        "peers.cluster_id is the saved cluster's: give the new one an id of its own, so that the old one's nodes are refused"
+        cluster_id != reader.manifest.cluster_id,
+        "peers.cluster_id is the saved cluster's: leave it out or give the new one an id of its own, so that the old \
+         one's nodes are refused"
     );
-    ensure!(config.peers.members.len() == 1, "peers.members: a restored cluster begins with one node; others join it");
-    ensure!(!config.node.data.join("log").exists(), "node.data = {}: holds a node already", config.node.data.display());
-    make_identity(&config)?;
-    let new_key = ClusterKey::load(&config.node.cluster_key_file)?;
-    let (secrets, notes) = reseal(arguments, &state, &reader.manifest.cluster_id, cluster_id, &new_key)?;
+    Identity::refuse_used(&config.node.data)?;
+    let authority = pki::make_ca(&cluster_id)?;
+    let own = pki::make_node(&authority, &cluster_id, FIRST.0)?;
+    let cluster_keys = new_cluster_key();
+    let ring = Keyring::of(&cluster_keys)?;
+    let (mut secrets, notes) = reseal(arguments, &state, &reader.manifest.cluster_id, &cluster_id, &ring)?;
+    secrets.insert(CA_KEY.to_owned(), ring.seal(&cluster_id, CA_KEY, authority.key_pem.as_bytes())?);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     let wall = WallTime(now.as_millis() as u64);
-    let restored = state.restored(cluster_id, &secrets, first_node(&config)?, wall)?;
-    let raft = crate::serve::raft_config(&config, false)?;
+    let first = PutNode { node: FIRST, public_key: pki::public_key(&own.key_pem)?, ..upkeep::addresses(&config) };
+    let mut raft = flotilla_raft::Config::new(FIRST, &cluster_id, config.node.data.clone(), config.peers.listen);
+    let (name, peer) = (first.name.clone(), first.peer_address.clone());
+    let (admin, sftp, public_key) = (String::new(), String::new(), first.public_key.clone());
+    raft.peers.insert(FIRST, flotilla_raft::PeerAddress { name, peer, admin, sftp, public_key });
+    let restored = state.restored(&cluster_id, &secrets, first, wall)?;
     flotilla_raft::restore_folder(&raft, &restored).context("making the data folder")?;
+    let member = Member { cluster_id: cluster_id.clone(), node: FIRST.0, founder: true, roster: None, voucher: None };
+    let new = NewIdentity {
+        member,
+        ca_pem: authority.certificate_pem,
+        certificate_pem: own.certificate_pem,
+        key_pem: own.key_pem,
+        cluster_keys,
+        bootstrap: None,
+    };
+    Identity::write(&config.node.data, &new)?;
     let first = format!(
         "restored {} users as of log index {} into cluster {cluster_id}; start it with: flotilla serve --config {}",
         restored.user_count(),
@@ -63,51 +86,19 @@ pub fn run(arguments: &RestoreArgs) -> Result<Vec<String>> {
     Ok([vec![first], notes, vec![storages]].concat())
 }
 
-fn first_node(config: &Config) -> Result<PutNode> {
-    let member =
-        config.peers.members.get(&config.node.id.to_string()).context("peers.members: this node is missing")?;
-    Ok(PutNode {
-        node: NodeId(config.node.id),
-        name: member.name.clone(),
-        peer_address: member.peer.clone(),
-        admin_address: member.admin.clone(),
-        sftp_address: member.sftp.clone(),
-    })
-}
-
-/// CA, certificate and cluster key, where the files are not there yet.
-fn make_identity(config: &Config) -> Result<()> {
-    if !config.node.cluster_key_file.exists() {
-        ClusterKey::create(&config.node.cluster_key_file)?;
-    }
-    let peers = &config.peers;
-    let there = [&peers.ca_file, &peers.certificate_file, &peers.key_file].map(|file| file.exists());
-    if there == [true; 3] {
-        return Ok(());
-    }
-    ensure!(there == [false; 3], "peers.ca_file, certificate_file and key_file: all three must be there, or none");
-    let authority = flotilla_raft::pki::make_ca(&peers.cluster_id)?;
-    let identity = flotilla_raft::pki::make_node(&authority, &peers.cluster_id, config.node.id)?;
-    let write =
-        |file: &PathBuf, text: &str| std::fs::write(file, text).with_context(|| format!("making {}", file.display()));
-    write(&peers.ca_file, &authority.certificate_pem)?;
-    write(&peers.certificate_file, &identity.certificate_pem)?;
-    write_secret(&peers.key_file, identity.key_pem.as_bytes())
-}
-
 /// Secrets sealed for the new cluster, by name.
 fn reseal(
     arguments: &RestoreArgs,
     state: &State,
     old_cluster: &str,
     new_cluster: &str,
-    new_key: &ClusterKey,
+    new_key: &Keyring,
 ) -> Result<(BTreeMap<String, Vec<u8>>, Vec<String>)> {
     let mut secrets = BTreeMap::new();
     let mut notes = Vec::new();
     match &arguments.old_cluster_key_file {
         Some(file) => {
-            let old_key = ClusterKey::load(file)?;
+            let old_key = Keyring::load(file)?;
             for secret in state.secrets() {
                 let plain = old_key.open(old_cluster, &secret.name, &secret.sealed)?;
                 secrets.insert(secret.name.clone(), new_key.seal(new_cluster, &secret.name, &plain)?);

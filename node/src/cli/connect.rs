@@ -96,6 +96,9 @@ impl Client {
     pub(super) fn backups(&self) -> v1::backups_client::BackupsClient<Authenticated> {
         v1::backups_client::BackupsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
+    pub(super) fn membership(&self) -> v1::membership_client::MembershipClient<Authenticated> {
+        v1::membership_client::MembershipClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
     pub(super) fn tokens(&self) -> v1::tokens_client::TokensClient<Authenticated> {
         v1::tokens_client::TokensClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }

@@ -57,6 +57,10 @@ impl Output {
     pub(crate) fn line(text: String) -> Output {
         Output { data: Data::Line(text), notes: Vec::new() }
     }
+    /// Something was done that leaves no data.
+    pub(crate) fn done(what: String) -> Output {
+        Output { data: Data::None, notes: Some(what).filter(|what| !what.is_empty()).into_iter().collect() }
+    }
     pub(crate) fn drawn(value: Value, table: String) -> Output {
         Output { data: Data::Drawn(value, table), notes: Vec::new() }
     }

@@ -23,7 +23,7 @@ impl Found<'_> {
 /// What can be said without looking at any other file.
 pub fn values(config: &Config, layers: &Layers) -> Vec<Problem> {
     let mut found = Found { layers, problems: Vec::new() };
-    members(config, &mut found);
+    peers(config, &mut found);
     storages(config, &mut found);
     sftp(config, &mut found);
     admin(config, &mut found);
@@ -40,17 +40,21 @@ pub fn values(config: &Config, layers: &Layers) -> Vec<Problem> {
     found.problems
 }
 
-fn members(config: &Config, found: &mut Found<'_>) {
-    if config.node.id == 0 {
-        found.note("node.id", "0 is no node id", "number nodes from 1");
+fn peers(config: &Config, found: &mut Found<'_>) {
+    if config.node.id == Some(0) {
+        found.note("node.id", "0 is no node id", "leave it out, or give the number that the data folder has");
     }
-    if !config.peers.members.contains_key(&config.node.id.to_string()) {
-        let what = format!("no entry for this node ({})", config.node.id);
-        found.note("peers.members", what, format!("add [peers.members.{}]", config.node.id));
+    let peers = &config.peers;
+    if peers.advertise.is_none() && peers.listen.ip().is_unspecified() {
+        let what = format!("{} is no address that other nodes can reach", peers.listen);
+        found.note("peers.listen", what, "say where they reach this one: peers.advertise = \"host:port\"");
     }
-    for id in config.peers.members.keys() {
+    if peers.certificate_hours == 0 {
+        found.note("peers.certificate_hours", "0 leaves no time to use it", "give some hours; 720 is usual");
+    }
+    for id in peers.routes.keys() {
         if !id.parse::<u64>().is_ok_and(|id| id > 0) {
-            found.note(&format!("peers.members.{id}"), "not a node id", "number nodes from 1");
+            found.note(&format!("peers.routes.{id}"), "not a node id", "number nodes from 1");
         }
     }
 }
@@ -154,10 +158,9 @@ fn addresses(config: &Config, found: &mut Found<'_>) {
 /// What the files say that the configuration names. For `config check` and a reload; at a start each part says it itself.
 pub fn files(config: &Config, layers: &Layers) -> Vec<Problem> {
     let mut found = Found { layers, problems: Vec::new() };
-    secret("node.cluster_key_file", &config.node.cluster_key_file, &mut found);
-    secret("peers.key_file", &config.peers.key_file, &mut found);
-    readable("peers.ca_file", &config.peers.ca_file, &mut found);
-    readable("peers.certificate_file", &config.peers.certificate_file, &mut found);
+    if let Err(error) = crate::identity::Identity::open(&config.node.data) {
+        found.note("node.data", format!("{error:#}"), "make it, or name another");
+    }
     if let Some(tls) = &config.admin.tls {
         if let Some(file) = &tls.key_file {
             secret("admin.tls.key_file", file, &mut found);
@@ -178,11 +181,5 @@ pub fn files(config: &Config, layers: &Layers) -> Vec<Problem> {
 fn secret(key: &str, file: &Path, found: &mut Found<'_>) {
     if let Err(error) = secret_file::check(key, file) {
         found.note(key, format!("{error:#}"), "make the file readable by the service's user alone");
-    }
-}
-
-fn readable(key: &str, file: &Path, found: &mut Found<'_>) {
-    if let Err(error) = std::fs::File::open(file) {
-        found.note(key, format!("{}: {error}", file.display()), "make the file, or name another");
     }
 }

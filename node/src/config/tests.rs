@@ -5,18 +5,18 @@ use super::*;
 const MINIMAL: &str = r#"[node]
 id = 1
 data = "/var/lib/flotilla"
-cluster_key_file = "/etc/flotilla/cluster.key"
+name = "n1"
 [peers]
 cluster_id = "c"
 listen = "127.0.0.1:8082"
-ca_file = "ca.pem"
-certificate_file = "node.pem"
-key_file = "node.key"
-[peers.members.1]
-name = "node1"
-peer = "127.0.0.1:8082"
-admin = "127.0.0.1:8080"
-sftp = "127.0.0.1:2022"
+advertise = "127.0.0.1:8082"
+certificate_hours = 9
+[peers.routes]
+2 = "10.0.0.2:8082"
+3 = "10.0.0.3:8082"
+4 = "10.0.0.4:8082"
+5 = "10.0.0.5:8082"
+6 = "10.0.0.6:8082"
 [[storage]]
 name = "files"
 path = "/srv/files"
@@ -74,8 +74,8 @@ fn unknown_key_in_a_list_is_named_with_its_place() {
 
 #[test]
 fn missing_key_is_named_with_its_section() {
-    let text = MINIMAL.replace("ca_file = \"ca.pem\"\n", "");
-    assert_eq!(said(&text), "flotilla.toml:5: peers.ca_file: missing: add `ca_file = …` to [peers]");
+    let text = MINIMAL.replace("data = \"/var/lib/flotilla\"\n", "");
+    assert_eq!(said(&text), "flotilla.toml:1: node.data: missing: add `data = …` to [node]");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn value_of_a_wrong_kind_is_named_with_what_was_expected() {
     let text = format!("{MINIMAL}[sftp]\nmax_connections = \"many\"\n");
     let said = said(&text);
     assert!(said.starts_with("flotilla.toml:20: sftp.max_connections: invalid type: string \"many\""), "{said}");
-    let text = MINIMAL.replace("\"127.0.0.1:8082\"\nca_file", "\"nowhere\"\nca_file");
+    let text = MINIMAL.replace("listen = \"127.0.0.1:8082\"", "listen = \"nowhere\"");
     let said = self::said(&text);
     assert!(said.starts_with("flotilla.toml:7: peers.listen:") && said.contains("address"), "{said}");
 }
@@ -181,7 +181,7 @@ fn schema_knows_every_key_and_secrets_are_only_named_by_files() {
     let schema = schemars::schema_for!(Config).to_value();
     let mut keys = Vec::new();
     properties(&schema, &mut keys);
-    for key in ["cluster_key_file", "trusted_proxies", "proxy_protocol", "client_ca_file", "durability"] {
+    for key in ["certificate_hours", "trusted_proxies", "proxy_protocol", "client_ca_file", "durability"] {
         assert!(keys.iter().any(|known| known == key), "{key} is missing: {keys:?}");
     }
     for key in &keys {

@@ -125,7 +125,7 @@ async fn read_proxy(shared: &Shared, tcp: &mut TcpStream, peer: SocketAddr) -> R
 /// From our identification string to the last byte.
 async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
     let patience = peer.shared.config.limits.first_bytes.min(peer.shared.now.load().login_grace);
-    let started = russh::server::run_stream(Arc::clone(&peer.shared.russh), sock, Handler::new(Arc::clone(&peer)));
+    let started = russh::server::run_stream(peer.shared.russh(), sock, Handler::new(Arc::clone(&peer)));
     let mut running = match tokio::time::timeout(patience, started).await {
         Ok(Ok(running)) => running,
         Ok(Err(error)) => {

@@ -71,7 +71,7 @@ async fn plain() -> Plain {
         limits: Limits::default(),
         engine: flotilla_sftp::Config::default(),
     };
-    let mut russh = policy::russh_config(&config);
+    let mut russh = policy::russh_config(&config, &config.host_keys);
     russh.preferred = Preferred {
         kex: Cow::Borrowed(&[kex::NONE]),
         cipher: Cow::Borrowed(&[cipher::NONE]),

@@ -7,6 +7,7 @@ use russh::keys::{Algorithm, EcdsaCurve};
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
 
 use crate::config::{Config, Limits};
+use crate::host_keys::HostKeys;
 
 /// Names neither program nor version.
 const IDENTIFICATION: &str = "SSH-2.0-Flotilla";
@@ -71,7 +72,7 @@ fn rekey(limits: &Limits) -> russh::Limits {
     russh::Limits::new(bytes, bytes, REKEY_TIME)
 }
 
-pub(crate) fn russh_config(config: &Config) -> server::Config {
+pub(crate) fn russh_config(config: &Config, host_keys: &HostKeys) -> server::Config {
     let limits = &config.limits;
     server::Config {
         server_id: SshId::Standard(Cow::Borrowed(IDENTIFICATION)),
@@ -79,7 +80,7 @@ pub(crate) fn russh_config(config: &Config) -> server::Config {
         // It would also pad each unknown offered key. Passwords are made equal by the verifier.
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: config.host_keys.keys().to_vec(),
+        keys: host_keys.keys().to_vec(),
         certificates: Vec::new(),
         limits: rekey(limits),
         window_size: WINDOW,

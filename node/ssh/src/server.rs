@@ -1,8 +1,8 @@
 //! The component: bind, run until drained, a handle for whoever asks.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 use flotilla_cluster::Cluster;
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept;
 use crate::config::{Config, ProxyProtocol, Reloadable};
-use crate::host_keys::HostKeyError;
+use crate::host_keys::{HostKeyError, HostKeys};
 use crate::listener;
 use crate::penalties::Penalties;
 use crate::policy;
@@ -40,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// What `Handle::reload` changes; used instead of the same fields of `config`.
     pub(crate) now: ArcSwap<Reloadable>,
-    pub(crate) russh: Arc<russh::server::Config>,
+    /// For new connections; replaced with the host keys.
+    pub(crate) russh: RwLock<Arc<russh::server::Config>>,
     pub(crate) core: Arc<Core>,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) startups: Arc<Startups>,
@@ -49,6 +50,13 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Cuts every connection when cancelled: the drain's time is over.
     pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// What a connection that begins now is served with.
+    pub(crate) fn russh(&self) -> Arc<russh::server::Config> {
+        Arc::clone(&self.russh.read().expect("no panic while the settings are locked"))
+    }
 }
 
 /// The SSH front end, bound and not yet accepting.
@@ -76,6 +84,12 @@ impl Handle {
         self.shared.now.store(Arc::new(settings));
     }
 
+    /// Shows these host keys to connections that begin from now on.
+    pub fn replace_host_keys(&self, keys: &HostKeys) {
+        let mut russh = self.shared.russh.write().expect("no panic while the settings are locked");
+        *russh = Arc::new(policy::russh_config(&self.shared.config, keys));
+    }
+
     /// Connections now open, logged in or not.
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::Acquire)
@@ -97,7 +111,7 @@ impl SshServer {
             listeners.push((listener, listen.proxy_protocol));
         }
         let shared = Arc::new(Shared {
-            russh: Arc::new(policy::russh_config(&config)),
+            russh: RwLock::new(Arc::new(policy::russh_config(&config, &config.host_keys))),
             startups: Startups::new(&config.limits),
             now: ArcSwap::from_pointee(config.reloadable()),
             penalties: Penalties::new(config.limits.penalties.clone()),
@@ -115,7 +129,7 @@ impl SshServer {
     #[cfg(test)]
     pub(crate) fn set_russh(&mut self, config: russh::server::Config) {
         let shared = Arc::get_mut(&mut self.shared).expect("nothing else shares it yet");
-        shared.russh = Arc::new(config);
+        shared.russh = RwLock::new(Arc::new(config));
     }
 
     pub fn handle(&self) -> Handle {

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod lease;
 pub mod local;
+pub mod voters;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use flotilla_model::{Command, CommandId, Effect, LogIndex, NodeId, Reply, Reques
 pub use lease::{Lease, LeaseLost};
 pub use local::LocalCluster;
 use tokio::sync::watch;
+pub use voters::voter_notes;
 
 /// A command's answer with the index at which it was applied.
 #[derive(Clone, Debug)]
@@ -45,6 +47,17 @@ impl SubmitError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no quorum: {0}")]
 pub struct Unavailable(pub String);
+
+/// Why a node did not do what an operator asked of it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ManageError {
+    /// Nobody answered that could have done it; it may be repeated.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It cannot be done as asked.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// What a node knows of its consensus group. For `/readyz`, status and metrics; no decision reads it.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +147,19 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// Waits until the cuts up to `index` are effective on these nodes; returns those that have not confirmed in time (3.3).
     async fn cuts_effective(&self, nodes: &[NodeId], index: LogIndex, deadline: std::time::Duration) -> Vec<NodeId>;
+
+    /// Moves leadership to this voter, or to the one whose log reaches furthest; returns who leads then.
+    async fn transfer(&self, to: Option<NodeId>, _deadline: std::time::Duration) -> Result<NodeId, ManageError> {
+        match to {
+            Some(to) if to != self.node() => Err(ManageError::Refused(format!("there is no node {to}"))),
+            _ => Ok(self.node()),
+        }
+    }
+
+    /// Tells a node's process to drain and end, as SIGTERM does. Answered when it has begun.
+    async fn drain(&self, node: NodeId, _deadline: std::time::Duration) -> Result<(), ManageError> {
+        Err(ManageError::Refused(format!("node {node} is no process")))
+    }
 
     /// Asks a node about its sessions (2.5). `None`: no answer in time or unreachable.
     async fn probe(&self, node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>>;

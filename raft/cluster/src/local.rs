@@ -40,6 +40,7 @@ impl LocalCluster {
         });
         cluster.apply(Command::InitCluster(InitCluster { cluster_id: "local".into() }));
         cluster.apply(Command::PutNode(PutNode {
+            public_key: Vec::new(),
             node,
             name: "node1".into(),
             peer_address: "127.0.0.1:7982".into(),
@@ -57,7 +58,14 @@ impl LocalCluster {
         }
         let replaces = self.state().node(self.node).map_or(Epoch(0), |node| node.last_epoch);
         let sent = self.clock.now();
-        let command = RegisterNode { node: self.node, start: replaces.0 + 1, replaces, version: "test".into() };
+        let command = RegisterNode {
+            store: 1,
+            nonce: 1,
+            node: self.node,
+            start: replaces.0 + 1,
+            replaces,
+            version: "test".into(),
+        };
         let submitted = self.apply(Command::RegisterNode(command));
         let epoch = Epoch(submitted.index);
         self.lease.send_replace(Some(Arc::new(Lease::new(self.node, epoch, Arc::clone(&self.clock), sent))));

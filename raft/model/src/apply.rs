@@ -2,6 +2,7 @@
 
 mod account;
 mod add_slot;
+mod admit_node;
 mod adopt_storage;
 mod change_user;
 mod close_session;
@@ -14,6 +15,7 @@ mod init_cluster;
 mod issue_token;
 mod kept;
 mod kill_session;
+mod make_join_token;
 mod marker_written;
 mod narrowing;
 mod once;
@@ -23,8 +25,10 @@ mod put_node;
 mod put_secret;
 mod put_token;
 mod register_node;
+mod remove_node;
 mod renew;
 mod replace_user;
+mod reseal_secrets;
 mod root;
 mod scope;
 mod sweep;
@@ -106,5 +110,9 @@ fn dispatch(scope: &mut Scope<'_>, id: CommandId, command: &Command) -> Reply {
         Command::DeleteRole(command) => kept::delete::<RoleSpec>(scope, command),
         Command::IssueToken(command) => issue_token::apply(scope, command),
         Command::PutApiKey(command) => put_api_key::apply(scope, command),
+        Command::MakeJoinToken(command) => make_join_token::apply(scope, command),
+        Command::AdmitNode(command) => admit_node::apply(scope, command),
+        Command::RemoveNode(command) => remove_node::apply(scope, command),
+        Command::ResealSecrets(command) => reseal_secrets::apply(scope, command),
     }
 }

@@ -3,6 +3,7 @@
 mod account;
 mod cost;
 mod kept;
+mod membership;
 mod node;
 mod session;
 mod settings;
@@ -11,6 +12,7 @@ mod user;
 pub use account::*;
 pub use cost::{COMMAND_ROWS, ENTRY_ROWS};
 pub use kept::*;
+pub use membership::*;
 pub use node::*;
 use serde::{Deserialize, Serialize};
 pub use session::*;
@@ -81,4 +83,8 @@ pub enum Command {
     DeleteRole(Delete),
     IssueToken(IssueToken),
     PutApiKey(PutApiKey),
+    MakeJoinToken(MakeJoinToken),
+    AdmitNode(AdmitNode),
+    RemoveNode(RemoveNode),
+    ResealSecrets(ResealSecrets),
 }

@@ -29,6 +29,11 @@ pub enum Fact {
         node: NodeId,
         name: String,
     },
+    NodeRemoved {
+        node: NodeId,
+        name: String,
+    },
+    JoinTokenMade,
     NodeUp {
         node: NodeId,
         epoch: Epoch,

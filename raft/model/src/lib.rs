@@ -17,7 +17,7 @@ pub use event::Event;
 pub use ids::*;
 pub(crate) use record::change;
 pub use record::*;
-pub use reply::{AccountDone, AccountRefusal, Done, Refusal, Reply, SlotHolder};
+pub use reply::{AccountDone, AccountRefusal, Done, MembershipRefusal, Refusal, Reply, SlotHolder};
 
 mod apply;
 pub mod codec;

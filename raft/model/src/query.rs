@@ -26,6 +26,14 @@ impl State {
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.rows()
     }
+    /// The largest node id ever given.
+    pub fn last_node(&self) -> NodeId {
+        self.settings.as_ref().map_or(NodeId(0), |settings| settings.last_node)
+    }
+    /// Whether the id was a node's and is no more: ids are not given twice.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        node.0 > 0 && node <= self.last_node() && self.node(node).is_none()
+    }
     pub fn user(&self, username: &Username) -> Option<&Arc<User>> {
         self.users.get(username)
     }

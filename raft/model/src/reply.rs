@@ -22,6 +22,10 @@ pub enum Done {
         revision: LogIndex,
         nodes: Vec<NodeId>,
     },
+    /// A node was let in, now or by an earlier asking of the same key.
+    Admitted {
+        node: NodeId,
+    },
     /// Nothing to do: already so, or a leader's duty overtaken by a later entry.
     Nothing,
     Account(AccountDone),
@@ -111,6 +115,8 @@ pub enum Refusal {
     StorageKnown { name: StorageName, storage_id: String },
     #[error("root {root} overlaps with {other}, and one of them has a quota")]
     RootOverlaps { root: String, other: String },
+    #[error("{0}")]
+    Membership(#[from] MembershipRefusal),
     #[error("account refusal: {0}")]
     Account(AccountRefusal),
     #[error("invalid: {0}")]
@@ -122,6 +128,43 @@ impl Refusal {
     pub fn is_definite(&self) -> bool {
         !matches!(self, Refusal::RequestExpired | Refusal::NumberForgotten { .. })
     }
+}
+
+/// Why a node was not let in, or not put out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum MembershipRefusal {
+    #[error(
+        "this join token is not known here: it is another cluster's, or has expired; make one with `flotilla cluster token`"
+    )]
+    UnknownToken,
+    #[error("this join token has expired: make a new one with `flotilla cluster token`")]
+    TokenExpired,
+    #[error("this join token was used for node {node} already: make a new one with `flotilla cluster token`")]
+    TokenUsed { node: NodeId },
+    #[error(
+        "node {node} has the name {name} already: give another name, or remove that node first (`flotilla cluster remove {node}`)"
+    )]
+    NameTaken { name: String, node: NodeId },
+    #[error(
+        "node {node} has the peer address {address} already: give another address, or remove that node first (`flotilla cluster remove {node}`)"
+    )]
+    AddressTaken { address: String, node: NodeId },
+    #[error(
+        "this key belongs to node {node} already: start that node instead of joining, or join with an empty data folder"
+    )]
+    KeyTaken { node: NodeId },
+    #[error("a cluster has at most {most} nodes")]
+    TooManyNodes { most: u32 },
+    #[error(
+        "node {node} was removed from the cluster and never comes back under that number: empty its data folder and join with a new token"
+    )]
+    Removed { node: NodeId },
+    #[error("node {node} is the last one: a cluster without nodes is none")]
+    LastNode { node: NodeId },
+    #[error(
+        "node {node} has another store than the one it registered with: it was wiped or replaced; remove it (`flotilla cluster remove {node}`) and join with a new token"
+    )]
+    OtherStore { node: NodeId },
 }
 
 /// Why an account command was refused. Owned by the escrow rules.

@@ -24,8 +24,14 @@ impl State {
         let mut state = self.clone();
         let index = state.meta.applied_index;
         let settings = state.settings.as_deref().cloned();
-        state.settings =
-            settings.map(|row| Arc::new(Settings { cluster_id: cluster_id.to_owned(), revision: index, ..row }));
+        let settings = settings.map(|row| Settings {
+            cluster_id: cluster_id.to_owned(),
+            revision: index,
+            last_node: NodeId(0),
+            join_tokens: Vec::new(),
+            ..row
+        });
+        state.settings = settings.map(Arc::new);
         state.nodes = Table::default();
         state.sessions = Table::default();
         state.storages = Table::default();

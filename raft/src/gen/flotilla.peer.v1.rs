@@ -335,6 +335,28 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("flotilla.peer.v1.Peer", "Probe"));
             self.inner.unary(req, path, codec).await
         }
+        /// What operators ask of one node: to lead, to hand leadership over, to drain, to keep a key.
+        pub async fn manage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::Frame>,
+        ) -> std::result::Result<tonic::Response<super::Frame>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flotilla.peer.v1.Peer/Manage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flotilla.peer.v1.Peer", "Manage"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -406,6 +428,11 @@ pub mod peer_server {
             request: tonic::Request<super::Frame>,
         ) -> std::result::Result<tonic::Response<super::Frame>, tonic::Status>;
         async fn probe(
+            &self,
+            request: tonic::Request<super::Frame>,
+        ) -> std::result::Result<tonic::Response<super::Frame>, tonic::Status>;
+        /// What operators ask of one node: to lead, to hand leadership over, to drain, to keep a key.
+        async fn manage(
             &self,
             request: tonic::Request<super::Frame>,
         ) -> std::result::Result<tonic::Response<super::Frame>, tonic::Status>;
@@ -945,6 +972,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ProbeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/flotilla.peer.v1.Peer/Manage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ManageSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::Frame>
+                    for ManageSvc<T> {
+                        type Response = super::Frame;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::Frame>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::manage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ManageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,6 +10,7 @@ use flotilla_model::{Command, CommandId, Epoch, Refusal};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Renewal;
+use crate::folder::Start;
 use crate::propose::Proposer;
 use crate::shared::Shared;
 
@@ -24,8 +25,8 @@ const SEND_WITHIN: Duration = Duration::from_millis(1_000);
 pub struct LeaseKeeper {
     pub shared: Arc<Shared>,
     pub proposer: Proposer,
-    /// Process start counter of the store.
-    pub start: u64,
+    /// Which start of which store this process is.
+    pub start: Start,
     pub version: String,
 }
 
@@ -72,8 +73,14 @@ impl LeaseKeeper {
     }
 
     async fn propose_registration(&self, replaces: Epoch) -> Result<flotilla_model::Reply, SubmitError> {
-        let command =
-            RegisterNode { node: self.shared.node, start: self.start, replaces, version: self.version.clone() };
+        let command = RegisterNode {
+            node: self.shared.node,
+            store: self.start.identity,
+            start: self.start.counter,
+            nonce: self.start.nonce,
+            replaces,
+            version: self.version.clone(),
+        };
         self.shared.book().registration_sent(replaces);
         let actor = format!("node {}", self.shared.node);
         let command = Command::RegisterNode(command);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tonic::{Response, Status};
 
-use super::messages::{EffectiveQuestion, ProbeQuestion, body, frame};
+use super::messages::{EffectiveQuestion, Manage, Managed, ProbeQuestion, body, frame};
 use super::peers::Peers;
 use super::wire::Frame;
 use crate::lease::Renewal;
@@ -85,6 +85,11 @@ impl Peers {
         let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.control;
         let question = EffectiveQuestion { index, within_ms: within.as_millis() as u64 };
         call(&question, within, |frame| async move { client.cuts_effective(frame).await }).await
+    }
+
+    pub async fn manage(&self, node: NodeId, question: &Manage, within: Duration) -> Result<Managed, CallError> {
+        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
+        call(question, within, |frame| async move { client.manage(frame).await }).await
     }
 
     pub async fn probe(

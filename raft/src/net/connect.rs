@@ -37,6 +37,11 @@ pub fn channel(tls: &Tls, us: &Arc<Introduction>, node: NodeId, address: &str, w
         }))
 }
 
+/// Whether the node answers there, as a member, to this one.
+pub async fn reach(tls: &Tls, us: &Introduction, node: NodeId, address: &str, within: Duration) -> io::Result<()> {
+    connect(tls, us, node, address, within).await.map(|_| ())
+}
+
 async fn connect(
     tls: &Tls,
     us: &Introduction,
@@ -48,9 +53,9 @@ async fn connect(
     tcp.set_nodelay(true)?;
     let mut stream = timeout(within, tls.connector.connect(Tls::server_name(node), tcp)).await??;
     let found = tls.peer(stream.get_ref().1.peer_certificates()).map_err(io::Error::other)?;
-    if found != node {
-        return Err(io::Error::other(format!("{address} is node {found}, not node {node}")));
+    if found.node != node {
+        return Err(io::Error::other(format!("{address} is node {}, not node {node}", found.node)));
     }
-    us.exchange(&mut stream, node, within).await?;
+    us.exchange(&mut stream, &found, within).await?;
     Ok(stream)
 }

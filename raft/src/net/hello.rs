@@ -14,8 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::memory::PeerMemory;
+use super::memory::{PeerMemory, judge_start};
+use super::tls;
 use crate::folder::Start;
+use crate::roster::{Rosters, Voucher};
 use crate::store::Shown;
 
 /// Versions of the calls that this program speaks.
@@ -32,6 +34,8 @@ pub struct Hello {
     /// Term of the durable vote and index of the last durable entry.
     pub vote_term: u64,
     pub last_index: u64,
+    /// For those that have not heard of this node yet.
+    pub voucher: Option<Voucher>,
 }
 
 /// What one side answers to the other's hello.
@@ -48,6 +52,8 @@ pub struct Introduction {
     pub start: Start,
     pub log: Shown,
     pub memory: Arc<PeerMemory>,
+    pub rosters: Arc<Rosters>,
+    pub voucher: Option<Voucher>,
     /// The last peer that refused this node, and why. For people and `/readyz`.
     pub refused: watch::Sender<Option<String>>,
     pub told: Told,
@@ -79,43 +85,44 @@ impl Introduction {
             start: self.start.clone(),
             vote_term,
             last_index,
+            voucher: self.voucher.clone(),
         })
     }
 
-    /// Exchanges hellos and answers with the peer that TLS has authenticated as `peer`. Both sides run the same steps.
-    pub async fn exchange<S>(&self, stream: &mut S, peer: NodeId, within: Duration) -> io::Result<()>
+    /// Exchanges hellos and answers with the peer that TLS has authenticated. Both sides run the same steps.
+    pub async fn exchange<S>(&self, stream: &mut S, peer: &tls::Shown, within: Duration) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         timeout(within, self.steps(stream, peer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    async fn steps<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, peer: NodeId) -> io::Result<()> {
+    async fn steps<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, peer: &tls::Shown) -> io::Result<()> {
         send(stream, &self.hello()?).await?;
-        let theirs: Hello = receive(stream).await?;
+        let theirs: Hello = receive(stream, MAX).await?;
         let judged = self.judge(&theirs, peer);
         let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |()| Answer::Welcome);
         send(stream, &answer).await?;
         if let Err(why) = judged {
-            if self.told.is_news(peer, &why) {
-                tracing::error!(event = "peer_refused", peer = peer.0, why, "refusing a peer");
+            if self.told.is_news(peer.node, &why) {
+                tracing::error!(event = "peer_refused", peer = peer.node.0, why, "refusing a peer");
             }
             // The peer's answer is read so that closing does not reset what was just sent.
-            let _ = receive::<Answer>(stream).await;
+            let _ = receive::<Answer>(stream, MAX).await;
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        match receive(stream).await? {
+        match receive(stream, MAX).await? {
             Answer::Welcome => {
-                self.told.forget(peer);
+                self.told.forget(peer.node);
                 self.refused
-                    .send_if_modified(|refused| refused.take_if(|why| why.starts_with(&refusal(peer))).is_some());
+                    .send_if_modified(|refused| refused.take_if(|why| why.starts_with(&refusal(peer.node))).is_some());
                 Ok(())
             }
             Answer::Refused(why) => {
-                let text = format!("{} {why}", refusal(peer));
+                let text = format!("{} {why}", refusal(peer.node));
                 self.refused.send_replace(Some(text.clone()));
-                if self.told.is_news(peer, &text) {
-                    tracing::error!(event = "refused_by_peer", peer = peer.0, why, "a peer refuses this node");
+                if self.told.is_news(peer.node, &text) {
+                    tracing::error!(event = "refused_by_peer", peer = peer.node.0, why, "a peer refuses this node");
                 }
                 let why = text;
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
@@ -123,15 +130,19 @@ impl Introduction {
         }
     }
 
-    fn judge(&self, theirs: &Hello, peer: NodeId) -> Result<(), String> {
+    fn judge(&self, theirs: &Hello, peer: &tls::Shown) -> Result<(), String> {
         if theirs.rpc_version != RPC_VERSION {
             return Err(format!("it speaks version {} of the peer calls, not {RPC_VERSION}", theirs.rpc_version));
         }
         if theirs.cluster_id != self.cluster_id {
             return Err(format!("it belongs to cluster {}", theirs.cluster_id));
         }
-        if theirs.node != peer {
-            return Err(format!("it says that it is node {}, its certificate says {peer}", theirs.node));
+        if theirs.node != peer.node {
+            return Err(format!("it says that it is node {}, its certificate says {}", theirs.node, peer.node));
+        }
+        self.rosters.admits(peer.node, &peer.public_key, theirs.voucher.as_ref())?;
+        if let Some(known) = self.rosters.now().members.get(&peer.node).and_then(|member| member.start.clone()) {
+            judge_start(&known, &theirs.start)?;
         }
         self.memory.meet(theirs)
     }
@@ -141,17 +152,20 @@ fn refusal(peer: NodeId) -> String {
     format!("node {peer} refuses this node:")
 }
 
-async fn send<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
+pub(super) async fn send<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let body = flotilla_model::codec::encode(value);
     stream.write_u32(body.len() as u32).await?;
     stream.write_all(&body).await?;
     stream.flush().await
 }
 
-async fn receive<T: serde::de::DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+pub(super) async fn receive<T: serde::de::DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> io::Result<T> {
     let length = stream.read_u32().await? as usize;
-    if length > MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a hello is too long"));
+    if length > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;

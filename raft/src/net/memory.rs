@@ -67,7 +67,7 @@ impl PeerMemory {
     }
 }
 
-fn judge_start(seen: &Start, shown: &Start) -> Result<(), String> {
+pub(super) fn judge_start(seen: &Start, shown: &Start) -> Result<(), String> {
     if seen.identity != shown.identity {
         return Err("its store has another identity than the one known: it was wiped or replaced".to_owned());
     }
@@ -112,7 +112,7 @@ mod tests {
 
     fn hello(identity: u128, counter: u64, nonce: u128, vote_term: u64, last_index: u64) -> Hello {
         let start = Start { identity, counter, nonce };
-        Hello { rpc_version: 1, cluster_id: "c".into(), node: NodeId(2), start, vote_term, last_index }
+        Hello { rpc_version: 1, cluster_id: "c".into(), node: NodeId(2), start, vote_term, last_index, voucher: None }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bodies of the calls that are neither openraft's nor proposals.
 
-use flotilla_model::{LogIndex, SessionId};
+use flotilla_model::{LogIndex, NodeId, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::wire::Frame;
@@ -22,6 +22,29 @@ pub struct EffectiveQuestion {
 #[derive(Serialize, Deserialize)]
 pub struct ProbeQuestion {
     pub sessions: Vec<SessionId>,
+}
+
+/// What operators ask of one node, by way of another.
+#[derive(Serialize, Deserialize)]
+pub enum Manage {
+    /// To the leader: hand leadership over.
+    Transfer {
+        to: Option<NodeId>,
+        within_ms: u64,
+    },
+    Drain,
+    /// To keep a cluster key that will be in use.
+    OfferKey(String),
+    /// To say which cluster keys it has.
+    Keys,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Managed {
+    Done,
+    Leads(NodeId),
+    Keys(String),
+    Refused(String),
 }
 
 pub fn frame<T: Serialize>(value: &T) -> Frame {

@@ -57,6 +57,12 @@ impl Peers {
         self.addresses.lock().expect("no panic while addresses are locked").insert(node, address.to_owned());
     }
 
+    /// Drops the connections to nodes that are no members any more.
+    pub fn retain(&self, member: impl Fn(NodeId) -> bool) {
+        self.channels.lock().expect("no panic while channels are locked").retain(|node, _| member(*node));
+        self.addresses.lock().expect("no panic while addresses are locked").retain(|node, _| member(*node));
+    }
+
     /// The node's connections, made anew when its address has changed.
     pub fn channels(&self, node: NodeId) -> Option<PeerChannels> {
         let address = self.addresses.lock().expect("no panic while addresses are locked").get(&node)?.clone();

@@ -7,22 +7,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use flotilla_model::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 
 use super::hello::Introduction;
+use super::join::{self, DeskSlot};
 use super::service::PeerService;
-use super::tls::Tls;
+use super::tls::{Shown, Tls};
 use super::wire::peer_server::PeerServer as WireServer;
+use crate::roster::Rosters;
 
 /// Connections that may be in TLS or hello at once.
 const HANDSHAKES: usize = 64;
+/// Machines that may be asking to join at once.
+const JOINS: usize = 4;
 const HELLO_WITHIN: Duration = Duration::from_secs(3);
 /// Messages: an append may carry 1,024 entries, an entry up to 512 KiB; openraft splits what is refused.
 pub const MESSAGE_MAX: usize = 64 << 20;
@@ -31,26 +38,50 @@ pub struct PeerServer {
     pub tls: Tls,
     pub us: Arc<Introduction>,
     pub service: PeerService,
+    pub desk: DeskSlot,
     pub stop: CancellationToken,
 }
 
 /// Which node is at the other end; every call finds it in its extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerNode(pub NodeId);
+#[derive(Clone, Debug)]
+pub struct PeerNode(pub Shown);
 
-/// A connection that has passed TLS and hello.
+/// A connection that has passed TLS and hello. It ends with the peer's membership.
 pub struct PeerStream {
     stream: TlsStream<TcpStream>,
     peer: PeerNode,
+    rosters: Arc<Rosters>,
+}
+
+impl PeerStream {
+    fn admitted(&self) -> io::Result<()> {
+        let Shown { node, public_key } = &self.peer.0;
+        if self.rosters.still_admits(*node, public_key) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("node {node} is no member any more")))
+    }
+}
+
+/// Membership is checked for each request too: one may have been read before its sender was removed.
+fn members_only(rosters: Arc<Rosters>) -> impl Interceptor + Clone {
+    move |request: tonic::Request<()>| match request.extensions().get::<PeerNode>() {
+        Some(PeerNode(peer)) if rosters.still_admits(peer.node, &peer.public_key) => Ok(request),
+        Some(PeerNode(peer)) => Err(Status::permission_denied(format!("node {} is no member any more", peer.node))),
+        None => Err(Status::unauthenticated("no peer certificate")),
+    }
 }
 
 impl PeerServer {
     /// Serves until stopped; open connections are closed then.
     pub async fn run(self, listener: TcpListener) {
         let (passed, connections) = mpsc::channel(HANDSHAKES);
-        let accept = accept_all(listener, self.tls, self.us, passed, self.stop.clone());
+        let members_only = members_only(Arc::clone(&self.us.rosters));
+        let greeter = Arc::new(Greeter { tls: self.tls, us: self.us, desk: self.desk, joins: Semaphore::new(JOINS) });
+        let accept = accept_all(listener, greeter, passed, self.stop.clone());
         let service =
             WireServer::new(self.service).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX);
+        let service = InterceptedService::new(service, members_only);
         let serve = tonic::transport::Server::builder()
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20)
@@ -68,10 +99,17 @@ impl PeerServer {
     }
 }
 
-async fn accept_all(
-    listener: TcpListener,
+/// What the first bytes of a connection are judged by.
+struct Greeter {
     tls: Tls,
     us: Arc<Introduction>,
+    desk: DeskSlot,
+    joins: Semaphore,
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    greeter: Arc<Greeter>,
     passed: mpsc::Sender<io::Result<PeerStream>>,
     stop: CancellationToken,
 ) {
@@ -86,18 +124,18 @@ async fn accept_all(
                 continue;
             }
         };
-        let (tls, us, passed, stop) = (tls.clone(), Arc::clone(&us), passed.clone(), stop.clone());
+        let (greeter, passed, stop) = (Arc::clone(&greeter), passed.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                result = greet(tcp, &tls, &us) => match result {
-                    Ok(stream) => {
+                result = greeter.greet(tcp, permit) => match result {
+                    Ok(Some(stream)) => {
                         let _ = passed.send(Ok(stream)).await;
                     }
+                    Ok(None) => {}
                     Err(error) => log_refusal(from, &error),
                 },
             }
-            drop(permit);
         });
     }
 }
@@ -106,30 +144,43 @@ fn log_refusal(from: SocketAddr, error: &io::Error) {
     tracing::debug!(%from, %error, "peer connection not taken");
 }
 
-async fn greet(tcp: TcpStream, tls: &Tls, us: &Introduction) -> io::Result<PeerStream> {
-    tcp.set_nodelay(true)?;
-    let mut stream = tokio::time::timeout(HELLO_WITHIN, tls.acceptor.accept(tcp)).await??;
-    let peer = tls.peer(stream.get_ref().1.peer_certificates()).map_err(io::Error::other)?;
-    us.exchange(&mut stream, peer, HELLO_WITHIN).await?;
-    Ok(PeerStream { stream, peer: PeerNode(peer) })
+impl Greeter {
+    /// A peer's stream; nothing if it was a machine that joins, which is served and gone.
+    async fn greet(&self, tcp: TcpStream, permit: OwnedSemaphorePermit) -> io::Result<Option<PeerStream>> {
+        tcp.set_nodelay(true)?;
+        let mut stream = timeout(HELLO_WITHIN, self.tls.acceptor.accept(tcp)).await??;
+        let Some(certificates) = stream.get_ref().1.peer_certificates() else {
+            // Joins wait for a quorum: they must not hold the places of handshakes.
+            drop(permit);
+            let full = || io::Error::other("too many machines join at once");
+            let _join = self.joins.try_acquire().map_err(|_| full())?;
+            join::serve(&mut stream, &self.desk).await?;
+            return Ok(None);
+        };
+        let peer = self.tls.peer(Some(certificates)).map_err(io::Error::other)?;
+        self.us.exchange(&mut stream, &peer, HELLO_WITHIN).await?;
+        Ok(Some(PeerStream { stream, peer: PeerNode(peer), rosters: Arc::clone(&self.us.rosters) }))
+    }
 }
 
 impl Connected for PeerStream {
     type ConnectInfo = PeerNode;
 
     fn connect_info(&self) -> PeerNode {
-        self.peer
+        self.peer.clone()
     }
 }
 
 impl AsyncRead for PeerStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.admitted()?;
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for PeerStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.admitted()?;
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

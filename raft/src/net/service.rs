@@ -20,6 +20,7 @@ use super::server::PeerNode;
 use super::wire::Frame;
 use super::wire::peer_server::Peer;
 use crate::lease::Renewal;
+use crate::manage::Manager;
 use crate::propose::{Forwarded, Proposer};
 use crate::read;
 use crate::shared::Shared;
@@ -40,6 +41,7 @@ pub struct PeerService {
     pub proposer: Proposer,
     pub snapshot_dir: PathBuf,
     pub received: Arc<AtomicU64>,
+    pub manager: Manager,
 }
 
 type Answered = Result<Response<Frame>, Status>;
@@ -58,7 +60,7 @@ fn failed(error: impl std::fmt::Display) -> Status {
 
 /// The node whose certificate stands behind this call.
 fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
-    let peer = request.extensions().get::<PeerNode>().map(|peer| peer.0);
+    let peer = request.extensions().get::<PeerNode>().map(|peer| peer.0.node);
     peer.ok_or_else(|| Status::unauthenticated("no peer certificate"))
 }
 
@@ -178,5 +180,10 @@ impl Peer for PeerService {
             None => None,
         };
         answer(&answers)
+    }
+
+    async fn manage(&self, request: Request<Frame>) -> Answered {
+        let asked = question(&request)?;
+        answer(&self.manager.answer(caller(&request)?, asked).await)
     }
 }

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn an_entry_takes_one_registration() {
-        let register = RegisterNode { node: NodeId(1), start: 1, replaces: Epoch(0), version: String::new() };
+        let register =
+            RegisterNode { node: NodeId(1), store: 1, nonce: 1, start: 1, replaces: Epoch(0), version: String::new() };
         assert_eq!(filled(&envelope(Command::RegisterNode(register))).0, 1);
     }
 }

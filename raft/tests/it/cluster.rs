@@ -19,6 +19,7 @@ pub struct Testbed {
     pub dir: tempfile::TempDir,
     pub ca: pki::Identity,
     pub peers: BTreeMap<NodeId, PeerAddress>,
+    identities: BTreeMap<NodeId, pki::Identity>,
     listeners: Mutex<BTreeMap<NodeId, TcpListener>>,
     tune: fn(&mut Config),
     links: Option<Arc<Links>>,
@@ -38,21 +39,25 @@ impl Testbed {
     }
 
     pub fn tuned(nodes: u64, tune: fn(&mut Config)) -> Self {
-        let (mut peers, mut listeners) = (BTreeMap::new(), BTreeMap::new());
+        let ca = pki::make_ca("test").expect("a CA");
+        let (mut peers, mut listeners, mut identities) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for node in 1..=nodes {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let peer = listener.local_addr().expect("its address").to_string();
-            let address = PeerAddress { name: format!("node{node}"), peer, admin: String::new(), sftp: String::new() };
+            let identity = pki::make_node(&ca, "test", node).expect("a node certificate");
+            let public_key = pki::public_key(&identity.key_pem).expect("its public key");
+            let (name, admin, sftp) = (format!("node{node}"), String::new(), String::new());
+            let address = PeerAddress { name, peer, admin, sftp, public_key };
+            identities.insert(NodeId(node), identity);
             peers.insert(NodeId(node), address);
             listeners.insert(NodeId(node), listener);
         }
-        let ca = pki::make_ca("test").expect("a CA");
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Testbed { dir, ca, peers, listeners: Mutex::new(listeners), tune, links: None }
+        Testbed { dir, ca, peers, identities, listeners: Mutex::new(listeners), tune, links: None }
     }
 
     pub fn config(&self, node: u64) -> Config {
-        let identity = pki::make_node(&self.ca, "test", node).expect("a node certificate");
+        let identity = self.identities[&NodeId(node)].clone();
         let listen = self.peers[&NodeId(node)].peer.parse().expect("its own address");
         let mut config = Config::new(NodeId(node), "test", self.dir.path().join(format!("node{node}")), listen);
         config.peers = self.peers.clone();

@@ -41,8 +41,8 @@ async fn the_lease_of_a_dead_node_expires_also_when_it_led() {
     assert!(new.epoch() > lease.epoch());
 }
 
-fn register(node: u64, start: u64, replaces: Epoch) -> Command {
-    Command::RegisterNode(RegisterNode { node: NodeId(node), start, replaces, version: "test".into() })
+fn register(node: u64, store: u128, start: u64, replaces: Epoch) -> Command {
+    Command::RegisterNode(RegisterNode { store, nonce: 1, node: NodeId(node), start, replaces, version: "test".into() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn a_registration_that_replaces_an_older_epoch_ends_nothing() {
     let bed = Testbed::new(3);
     let nodes = bed.start_all().await;
     let lease = nodes[1].handle.wait_for_lease(LONG).await.expect("a lease");
-    let late = register(2, 1, Epoch(0));
+    let late = register(2, 1, 1, Epoch(0));
     let answer = nodes[0].handle.submit(CommandId::Unnumbered, "test", late, LONG).await.expect("an answer");
     let overtaken = Refusal::RegistrationOvertaken { node: NodeId(2), replaces: Epoch(0), actual: lease.epoch() };
     assert_eq!(answer.reply, Err(overtaken));
@@ -62,7 +62,8 @@ async fn a_node_whose_epoch_was_replaced_drops_its_lease_for_good_and_registers_
     let bed = Testbed::new(3);
     let nodes = bed.start_all().await;
     let lease = nodes[1].handle.wait_for_lease(LONG).await.expect("a lease");
-    let stolen = register(2, 1_000, lease.epoch());
+    let store = nodes[1].handle.state().node(NodeId(2)).expect("its row").store;
+    let stolen = register(2, store, 1_000, lease.epoch());
     nodes[0].handle.submit(CommandId::Unnumbered, "test", stolen, LONG).await.expect("an answer").reply.expect("taken");
     until(&nodes[1], |state| !state.epoch_alive(NodeId(2), lease.epoch())).await;
     assert!(lease.is_dead(), "dead before the index moved");

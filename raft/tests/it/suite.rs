@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flotilla_cluster::SystemClock;
 use flotilla_model::NodeId;
-use flotilla_raft::testing::{LogStore, Machine, Shared, TypeConfig};
+use flotilla_raft::testing::{LogStore, Machine, Rosters, Shared, TypeConfig};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
@@ -14,7 +14,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for SledBuil
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let log = LogStore::open_sled(&dir.path().join("log"), ()).expect("a new store");
-        let shared = Shared::new(NodeId(1), 1, Arc::new(SystemClock));
+        let shared = Shared::new(NodeId(1), 1, Arc::new(SystemClock), Rosters::empty());
         let machine = Machine::open(&dir.path().join("snapshots"), shared).expect("a new machine");
         Ok((dir, log, machine))
     }

@@ -167,8 +167,14 @@ impl Fleet {
         for node in &fleet.nodes {
             let _ = node.fleet.set(Arc::downgrade(&fleet));
             let (peer_address, admin_address, sftp_address) = Default::default();
-            let put =
-                PutNode { node: node.id, name: format!("node{}", node.id), peer_address, admin_address, sftp_address };
+            let put = PutNode {
+                public_key: Vec::new(),
+                node: node.id,
+                name: format!("node{}", node.id),
+                peer_address,
+                admin_address,
+                sftp_address,
+            };
             let _ = fleet.admin(Command::PutNode(put));
             fleet.register(node, 1);
         }
@@ -197,7 +203,7 @@ impl Fleet {
 
     pub fn register(&self, node: &FleetNode, start: u64) {
         let replaces = self.state().node(node.id).map_or(Epoch(0), |row| row.last_epoch);
-        let command = RegisterNode { node: node.id, start, replaces, version: "test".into() };
+        let command = RegisterNode { store: 1, nonce: 1, node: node.id, start, replaces, version: "test".into() };
         let (index, reply) = self.apply(CommandId::Unnumbered, Command::RegisterNode(command));
         reply.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(StoppedClock);

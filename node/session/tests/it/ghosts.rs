@@ -176,13 +176,14 @@ async fn house_with_a_dead_node() -> (House, Epoch) {
     house.create("demo", |user| user.max_sessions = 1);
     let node = NodeId(2);
     house.cluster.apply(Command::PutNode(PutNode {
+        public_key: Vec::new(),
         node,
         name: "node2".into(),
         peer_address: "127.0.0.1:1".into(),
         admin_address: "127.0.0.1:2".into(),
         sftp_address: "127.0.0.1:3".into(),
     }));
-    let register = RegisterNode { node, start: 1, replaces: Epoch(0), version: "test".into() };
+    let register = RegisterNode { store: 1, nonce: 1, node, start: 1, replaces: Epoch(0), version: "test".into() };
     let epoch = Epoch(house.cluster.apply(Command::RegisterNode(register)).index);
     let user = house.cluster.state().user(&name("demo")).unwrap().clone();
     let open = OpenSession {

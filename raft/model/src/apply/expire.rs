@@ -1,6 +1,6 @@
 //! Ends an epoch whose lease is over, unless it was renewed since (`PROTOCOL.md` 1.3).
 
-use super::Scope;
+use super::{Scope, remove_node};
 use crate::command::Expire;
 use crate::event::Fact;
 use crate::{DeadEpoch, Done, Effect, EpochEnd, Node, Refusal, Reply};
@@ -11,8 +11,12 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &Expire) -> Reply {
     if !row.alive || row.last_epoch != command.epoch || row.renewal > command.last_renewal {
         return Ok(Done::Nothing);
     }
-    scope.put(Node { alive: false, ..Node::clone(&row) });
     end_epoch(scope, &row, EpochEnd::LeaseExpired);
+    if row.leaving {
+        remove_node::forget(scope, node);
+    } else {
+        scope.put(Node { alive: false, ..Node::clone(&row) });
+    }
     Ok(Done::Revision(scope.index))
 }
 

@@ -3,7 +3,7 @@
 use super::{Scope, validate};
 use crate::command::InitCluster;
 use crate::event::Fact;
-use crate::{Done, Effect, Refusal, Reply, Settings};
+use crate::{Done, Effect, NodeId, Refusal, Reply, Settings};
 
 const FEATURE_LEVEL: u32 = 1;
 const EVENT_WINDOW: u64 = 10_000;
@@ -19,6 +19,8 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &InitCluster) -> Reply {
         feature_level: FEATURE_LEVEL,
         event_window: EVENT_WINDOW,
         request_window: REQUEST_WINDOW,
+        last_node: NodeId(0),
+        join_tokens: Vec::new(),
         revision: scope.index,
     });
     scope.event(Fact::ClusterInitialised { cluster_id: command.cluster_id.clone() });

@@ -5,13 +5,9 @@ use crate::command::PutSecret;
 use crate::event::Fact;
 use crate::{Done, Effect, Refusal, Reply, SealedSecret};
 
-const MAX_SEALED: usize = 64 * 1024;
-
 pub(super) fn apply(scope: &mut Scope<'_>, command: &PutSecret) -> Reply {
     validate::text("name", &command.name, 1, 128)?;
-    if command.sealed.len() > MAX_SEALED {
-        return Err(validate::invalid("sealed", "it is longer than 64 KiB"));
-    }
+    validate::sealed(&command.sealed)?;
     let actual = scope.get::<SealedSecret>(&command.name).map_or(0, |secret| secret.revision);
     if let Some(expected) = command.expected_revision.filter(|expected| *expected != actual) {
         return Err(Refusal::RevisionMismatch { expected, actual });

@@ -3,7 +3,7 @@
 use super::{Scope, expire, validate};
 use crate::command::RegisterNode;
 use crate::event::Fact;
-use crate::{Done, Effect, Epoch, EpochEnd, Node, Refusal, Reply};
+use crate::{Done, Effect, Epoch, EpochEnd, MembershipRefusal, Node, Refusal, Reply};
 
 pub(super) fn apply(scope: &mut Scope<'_>, command: &RegisterNode) -> Reply {
     let node = command.node;
@@ -12,7 +12,14 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &RegisterNode) -> Reply {
     if row.last_epoch != command.replaces {
         return Err(Refusal::RegistrationOvertaken { node, replaces: command.replaces, actual: row.last_epoch });
     }
-    if command.start < row.start {
+    if row.leaving {
+        return Err(MembershipRefusal::Removed { node }.into());
+    }
+    if row.store != 0 && row.store != command.store {
+        return Err(MembershipRefusal::OtherStore { node }.into());
+    }
+    let repeated = command.start == row.start && row.store != 0 && command.nonce != row.nonce;
+    if command.start < row.start || repeated {
         return Err(Refusal::StartWentBack { node, start: command.start, registered: row.start });
     }
     if scope.state.meta.last_registration == scope.index {
@@ -26,7 +33,9 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &RegisterNode) -> Reply {
     scope.put(Node {
         last_epoch: epoch,
         alive: true,
+        store: command.store,
         start: command.start,
+        nonce: command.nonce,
         renewal: 0,
         renewed_index: scope.index,
         renewed_at: scope.time,

@@ -13,7 +13,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &Renew) -> Reply {
     let mut renewed = false;
     for (node, epoch, number) in &command.renewals {
         let Some(row) = scope.get::<Node>(node) else { continue };
-        if row.alive && row.last_epoch == *epoch && row.renewal < *number {
+        if row.alive && !row.leaving && row.last_epoch == *epoch && row.renewal < *number {
             let (renewed_index, renewed_at) = (scope.index, scope.time);
             scope.put(Node { renewal: *number, renewed_index, renewed_at, ..Node::clone(&row) });
             renewed = true;

@@ -13,6 +13,7 @@ const MAX_GROUPS: usize = 8;
 const MAX_PATH: usize = 1_024;
 pub(super) const MAX_LIST: usize = 256;
 pub(super) const MAX_TEXT: usize = 4_096;
+const MAX_SEALED: usize = 64 * 1024;
 
 type Checked = Result<(), Refusal>;
 
@@ -37,6 +38,11 @@ pub(super) fn text(field: &str, text: &str, least: usize, most: usize) -> Checke
 /// The beginning of a text, at most so many bytes, whole characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// Bounds of a sealed secret.
+pub(super) fn sealed(sealed: &[u8]) -> Checked {
+    if sealed.len() > MAX_SEALED { Err(invalid("sealed", "it is longer than 64 KiB")) } else { Ok(()) }
 }
 
 pub(super) fn actor(actor: &str) -> Checked {

@@ -9,6 +9,8 @@ use crate::{Epoch, NodeId};
 pub struct PutNode {
     pub node: NodeId,
     pub name: String,
+    /// DER SubjectPublicKeyInfo; empty leaves a known node's as it is.
+    pub public_key: Vec<u8>,
     pub peer_address: String,
     pub admin_address: String,
     pub sftp_address: String,
@@ -19,8 +21,11 @@ pub struct PutNode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterNode {
     pub node: NodeId,
-    /// Process start counter of the node's store.
+    /// Random identity of the node's store; once registered, another one is refused.
+    pub store: u128,
+    /// Process start counter of the node's store, and a random number of this start.
     pub start: u64,
+    pub nonce: u128,
     /// The epoch that the node last saw as its own in the state, `Epoch(0)` if none.
     pub replaces: Epoch,
     pub version: String,

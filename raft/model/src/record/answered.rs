@@ -24,6 +24,7 @@ pub struct AnsweredNumber {
 pub enum EpochEnd {
     LeaseExpired,
     RegisteredAgain,
+    NodeRemoved,
 }
 
 impl EpochEnd {
@@ -31,6 +32,7 @@ impl EpochEnd {
         match self {
             EpochEnd::LeaseExpired => "lease expired",
             EpochEnd::RegisteredAgain => "node registered again",
+            EpochEnd::NodeRemoved => "node removed",
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::{Epoch, LogIndex, LogTime, NodeId};
 pub struct Node {
     pub id: NodeId,
     pub name: String,
+    /// DER SubjectPublicKeyInfo of the key in the node's certificate: peers accept this one for the id and no other.
+    /// Empty only in tests that have no peers.
+    pub public_key: Vec<u8>,
     /// `address:port` for peers, administration and SFTP, as the node announces them.
     pub peer_address: String,
     pub admin_address: String,
@@ -17,8 +20,13 @@ pub struct Node {
     pub last_epoch: Epoch,
     /// Whether `last_epoch` is alive: neither expired nor replaced.
     pub alive: bool,
-    /// Process start counter of the last registration.
+    /// It was removed: refused by its peers, and its row goes when its epoch is over.
+    pub leaving: bool,
+    /// Random identity of its store, 0 before the first registration.
+    pub store: u128,
+    /// Process start counter of the last registration, and that start's random number.
     pub start: u64,
+    pub nonce: u128,
     /// Number of the last renewal applied in this epoch; the registration is renewal 0.
     pub renewal: u64,
     pub renewed_index: LogIndex,

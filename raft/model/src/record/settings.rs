@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{self, Fields, Shown};
-use crate::{LogIndex, Name, NodeId, StorageName};
+use crate::{LogIndex, LogTime, Name, NodeId, StorageName};
 
 /// Identity and switches of the cluster. Exists from the first entry on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,21 @@ pub struct Settings {
     pub event_window: u64,
     /// Replies kept for repeated requests.
     pub request_window: u64,
+    /// The largest node id ever given: ids are not reused, so one at or below it without a row was removed.
+    pub last_node: NodeId,
+    /// Bounded; those that are over go when a new one is made.
+    pub join_tokens: Vec<JoinToken>,
     pub revision: LogIndex,
+}
+
+/// Lets one new node in, once. Only its hash is known to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// SHA-256 of the token's secret.
+    pub hash: [u8; 32],
+    pub expires: LogTime,
+    /// The node that it let in, with its key: the same key may ask again.
+    pub redeemed: Option<(NodeId, Vec<u8>)>,
 }
 
 /// A storage that some node has asked the cluster to adopt.

@@ -6,7 +6,7 @@ use flotilla_model::*;
 use crate::world::*;
 
 fn register(start: u64, replaces: Epoch) -> Command {
-    Command::RegisterNode(RegisterNode { node: NodeId(1), start, replaces, version: "test".into() })
+    Command::RegisterNode(RegisterNode { store: 1, nonce: 1, node: NodeId(1), start, replaces, version: "test".into() })
 }
 
 fn world() -> World {
@@ -71,6 +71,8 @@ fn an_entry_takes_one_registration() {
         id: CommandId::Unnumbered,
         actor: "node".into(),
         command: Command::RegisterNode(RegisterNode {
+            store: 1,
+            nonce: 1,
             node: NodeId(node),
             start: 99,
             replaces: world.epoch(node),

@@ -124,7 +124,14 @@ impl World {
 
     pub fn register(&mut self, node: u64) -> Epoch {
         let replaces = self.epoch(node);
-        let command = RegisterNode { node: NodeId(node), start: replaces.0 + 1, replaces, version: "test".into() };
+        let command = RegisterNode {
+            store: 1,
+            nonce: 1,
+            node: NodeId(node),
+            start: replaces.0 + 1,
+            replaces,
+            version: "test".into(),
+        };
         self.run(Command::RegisterNode(command)).unwrap();
         self.numbers.insert(NodeId(node), 0);
         self.epoch(node)
@@ -187,6 +194,7 @@ impl World {
 
 pub fn put_node(node: u64) -> PutNode {
     PutNode {
+        public_key: Vec::new(),
         node: NodeId(node),
         name: format!("node{node}"),
         peer_address: "127.0.0.1:8082".into(),
@@ -202,4 +210,16 @@ pub fn close_command(session: SessionId) -> Command {
         bytes_uploaded: 1,
         bytes_downloaded: 2,
     })
+}
+
+/// The key, name and addresses of a node that asks to be let in.
+pub fn admit_node(token_hash: [u8; 32], number: u8) -> AdmitNode {
+    AdmitNode {
+        token_hash,
+        public_key: vec![number; 91],
+        name: format!("new{number}"),
+        peer_address: format!("127.0.0.{number}:8082"),
+        admin_address: String::new(),
+        sftp_address: String::new(),
+    }
 }

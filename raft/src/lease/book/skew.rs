@@ -85,12 +85,14 @@ struct Weather {
 fn first_commands() -> [Command; 3] {
     let put = PutNode {
         node: NodeId(1),
+        public_key: Vec::new(),
         name: "node1".into(),
         peer_address: "127.0.0.1:1".into(),
         admin_address: String::new(),
         sftp_address: String::new(),
     };
-    let register = RegisterNode { node: NodeId(1), start: 1, replaces: Epoch(0), version: "test".into() };
+    let register =
+        RegisterNode { node: NodeId(1), store: 1, nonce: 1, start: 1, replaces: Epoch(0), version: "test".into() };
     [
         Command::InitCluster(InitCluster { cluster_id: "test".into() }),
         Command::PutNode(put),

@@ -47,7 +47,7 @@ impl Bench {
         bench.apply(Command::InitCluster(InitCluster { cluster_id: "test".into() })).expect("taken");
         let (name, peer_address) = ("node1".into(), "127.0.0.1:1".into());
         let (admin_address, sftp_address) = (String::new(), String::new());
-        let put = PutNode { node: NodeId(1), name, peer_address, admin_address, sftp_address };
+        let put = PutNode { public_key: Vec::new(), node: NodeId(1), name, peer_address, admin_address, sftp_address };
         bench.apply(Command::PutNode(put)).expect("taken");
         bench
     }
@@ -72,7 +72,8 @@ impl Bench {
         let replaces = self.state.node(NodeId(1)).expect("its row").last_epoch;
         self.book.registration_sent(replaces);
         let (node, version) = (NodeId(1), "test".into());
-        self.apply(Command::RegisterNode(RegisterNode { node, start: 1, replaces, version })).expect("taken");
+        self.apply(Command::RegisterNode(RegisterNode { store: 1, nonce: 1, node, start: 1, replaces, version }))
+            .expect("taken");
         self.lease.borrow().clone().expect("a lease")
     }
 
@@ -166,7 +167,8 @@ fn a_registration_of_an_earlier_process_gives_no_lease() {
     let mut bench = Bench::new();
     bench.book = LeaseBook::new(NodeId(1), 2, Arc::clone(&bench.hands) as _);
     bench.book.registration_sent(Epoch(0));
-    let late = RegisterNode { node: NodeId(1), start: 1, replaces: Epoch(0), version: "test".into() };
+    let late =
+        RegisterNode { store: 1, nonce: 1, node: NodeId(1), start: 1, replaces: Epoch(0), version: "test".into() };
     bench.apply(Command::RegisterNode(late)).expect("taken");
     assert!(bench.lease.borrow().is_none());
 }

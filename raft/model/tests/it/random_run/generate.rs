@@ -278,7 +278,14 @@ impl Driver {
             1 => replaces = Epoch(replaces.0.saturating_sub(self.random.below(9))),
             _ => {}
         }
-        self.unnumbered(Command::RegisterNode(RegisterNode { node, start, replaces, version: "0".into() }))
+        self.unnumbered(Command::RegisterNode(RegisterNode {
+            store: 1,
+            nonce: 1,
+            node,
+            start,
+            replaces,
+            version: "0".into(),
+        }))
     }
 
     fn expiry(&mut self) -> Sent {

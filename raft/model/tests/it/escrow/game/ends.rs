@@ -36,7 +36,8 @@ impl Game {
         let runs_still = self.ended.iter().any(|process| process.node == id);
         // A process that runs still is the one that registers; a later one has a later start number.
         let start = if runs_still { row.start } else { row.start + 1 };
-        let command = RegisterNode { node: id, start, replaces: row.last_epoch, version: "test".into() };
+        let command =
+            RegisterNode { node: id, store: 1, nonce: 1, start, replaces: row.last_epoch, version: "test".into() };
         self.seen.commands += 1;
         self.world.run(Command::RegisterNode(command)).unwrap();
         Some(Process::new(id, self.world.epoch(id.0), self.account, self.world.state.clone()))
