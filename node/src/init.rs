@@ -122,6 +122,7 @@ impl MachineArgs {
             admin: AdminSection { listen: self.admin.unwrap_or(AdminSection::default().listen), tls: None },
             health: Default::default(),
             log: Default::default(),
+            raft: Default::default(),
             storage,
         })
     }
