@@ -96,6 +96,8 @@ async fn a_client_that_vanished_without_a_word_makes_way_for_the_next() {
     let sftp = Arc::new(client::sftp(&ghost).await);
     sftp.create("proof").await.unwrap();
     cut.send_replace(true);
+    // Only who has been silent for two seconds is asked.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
     let start = Instant::now();
     openssh::batch(&world, "ls\n").await.success();
     assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
