@@ -20,8 +20,9 @@ const END: u8 = 3;
 /// Chunks have at most 1 MiB; a larger length is damage, not a reason to reserve memory.
 const LARGEST_FRAME: u32 = 4 << 20;
 
-/// What a backup is of. Readable without a key.
+/// What a backup is of. Readable without a key. A field that is not known is damage: another version has another magic line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub cluster_id: String,
     /// The state is that after this log index.
@@ -40,6 +41,7 @@ pub struct Manifest {
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
 struct End {
     chunks: u64,
     bytes: u64,
