@@ -109,8 +109,9 @@ async fn drained_and_killed_nodes_leave_the_pool_and_logins_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_balancer_frees_its_sessions_and_serves_again_when_restarted() {
     let (lab, mut balancer) = behind_a_balancer().await;
-    let one = serde_json::json!({"max_sessions": 1});
-    let (status, answer) = lab.rest(1).unwrap().put("/api/v2/users/demo", &one).await.unwrap();
+    let (_, mut demo) = lab.rest(1).unwrap().get("/api/v2/users/demo").await.unwrap();
+    demo["max_sessions"] = 1.into();
+    let (status, answer) = lab.rest(1).unwrap().put("/api/v2/users/demo", &demo).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     let held = login(&lab, &balancer).await.unwrap();
     balancer.kill().await.unwrap();

@@ -37,7 +37,7 @@ impl State {
         state.storages = Table::default();
         state.dead_epochs = Table::default();
         state.answered_numbers = Table::default();
-        state.accounts = self.accounts.rewritten(|row| Some(closed(row, index)));
+        state.accounts = self.accounts.rewritten(|row| Some(closed(row, index, wall)));
         state.secrets = self.secrets.rewritten(|row| {
             let sealed = secrets.get(&row.name)?.clone();
             Some(SealedSecret { sealed, revision: index, ..row.clone() })
@@ -52,10 +52,12 @@ impl State {
 }
 
 /// Nobody holds or waits for room any more.
-fn closed(row: &Account, index: LogIndex) -> Account {
+fn closed(row: &Account, index: LogIndex, wall: WallTime) -> Account {
     Account {
         used: row.taken(),
         marked: true,
+        marked_wall: wall,
+        forced: false,
         uncertain: true,
         holders: BTreeMap::new(),
         waiters: BTreeMap::new(),
