@@ -72,6 +72,9 @@ if [ "$mode" = all ]; then
   else skip "helm: chart" "kubernetes-validate is not installed (deploy/check.sh install)"; fi
   if [ -n "${FLOTILLA:-}" ]; then with lintian "debian: package" package
   else skip "debian: package" "give FLOTILLA=path of a release binary"; fi
+  if [ -z "${FLOTILLA:-}" ]; then skip "docs/three-machines.sh" "give FLOTILLA=path of a binary"
+  elif [ "$(id -u)" != 0 ]; then skip "docs/three-machines.sh" "network namespaces need root"
+  else with haproxy "docs/three-machines.sh: installed, lost, replaced, upgraded, restored" ../docs/three-machines.sh "$FLOTILLA"; fi
 fi
 [ $skipped = 0 ] || echo "$skipped not checked"
 if [ "${REQUIRE:-}" = 1 ] && [ $skipped -gt 0 ]; then exit 1; fi

@@ -62,10 +62,10 @@ file = "$work/$1/node.log"
 name = "files"
 path = "${3:-$work/files}"
 TOML
-  on "$1" "$work/$1/root/usr/bin/flotilla" config check --config "$work/$1/flotilla.toml"
 }
 flotilla_on() { on "$1" "$work/$1/root/usr/bin/flotilla" "${@:2}"; }
 serve_on() {
+  flotilla_on "$1" config check --config "$work/$1/flotilla.toml"
   ip netns exec "$tag-$1" "$work/$1/root/usr/bin/flotilla" serve --config "$work/$1/flotilla.toml" >"$work/$1/out" 2>&1 &
   echo $! >"$work/$1/pid"
 }
