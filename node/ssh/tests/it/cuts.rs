@@ -138,7 +138,10 @@ async fn a_client_that_stopped_reading_gets_nothing_more_after_the_cut() {
     let seen = Mutex::new((0, 0));
     eventually("the server's send queue is full: it stays as it is", || {
         let (now, mut seen) = (send_queue(world.address().port(), upstream), seen.lock().unwrap());
-        *seen = if now > 0 && now == seen.0 { (now, seen.1 + 1) } else { (now, 0) };
+        // The kernel's table may leave a row out of one reading while sockets come and go.
+        if now > 0 {
+            *seen = if now == seen.0 { (now, seen.1 + 1) } else { (now, 0) };
+        }
         seen.1 >= 10
     })
     .await;
