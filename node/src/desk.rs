@@ -112,16 +112,15 @@ impl NodeDesk {
             cluster_key: self.keyring.text(),
             roster: flotilla_raft::roster::Roster::clone(&self.handle.roster()),
             voucher: Voucher { by: self.handle.node(), signature },
-            notes: after_join(status.voters.len(), status.learners.len()),
+            notes: after_join(status.voters.len(), self.handle.state().nodes().filter(|row| !row.leaving).count()),
         })
     }
 }
 
-/// What is said of the votes once the new node has caught up.
-fn after_join(voters: usize, learners: usize) -> Vec<String> {
-    let learners = learners + 1;
-    match (voters % 2 == 0, learners) {
-        (false, 1) => voter_notes(voters, 1),
+/// What is said of the votes once the new node has caught up: Raft's membership follows the log's nodes a little later.
+fn after_join(voters: usize, nodes: usize) -> Vec<String> {
+    match (voters % 2, nodes.saturating_sub(voters)) {
+        (1, 1) => voter_notes(voters, 1),
         _ => Vec::new(),
     }
 }
