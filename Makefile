@@ -24,7 +24,7 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy, strace, nftables, faketime
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy (PyPI sftpgo-client: by its test, into the target folder), strace, nftables, faketime
 	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy faketime:faketime /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \

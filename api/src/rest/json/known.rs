@@ -32,7 +32,7 @@ const MADE: [&str; 17] = [
 const UNSERVED: [&str; 4] =
     ["virtual_folders", "upload_data_transfer", "download_data_transfer", "total_data_transfer"];
 
-const UNSERVED_FILTERS: [&str; 23] = [
+const UNSERVED_FILTERS: [&str; 25] = [
     "file_patterns",
     "tls_username",
     "tls_certs",
@@ -45,6 +45,9 @@ const UNSERVED_FILTERS: [&str; 23] = [
     "external_auth_cache_time",
     "start_directory",
     "two_factor_protocols",
+    // Names of earlier versions, which the client on PyPI still sends.
+    "2fa_protocols",
+    "data_transfer_limits",
     "ftp_security",
     "is_anonymous",
     "default_shares_expiration",
