@@ -36,10 +36,10 @@ fn a_token_lets_one_key_in_and_answers_it_again() {
 #[test]
 fn an_expired_token_lets_nobody_in_but_still_answers_whom_it_let_in() {
     let mut world = World::new(1);
-    token(&mut world, 7, 2);
-    token(&mut world, 8, 2);
+    token(&mut world, 7, 4);
+    token(&mut world, 8, 4);
     assert_eq!(admit(&mut world, 7, 2), Ok(Done::Admitted { node: NodeId(2) }));
-    for _ in 0..2 {
+    for _ in 0..4 {
         world.run(put_user_nothing()).unwrap_err();
     }
     assert_eq!(admit(&mut world, 7, 2), Ok(Done::Admitted { node: NodeId(2) }));
