@@ -35,7 +35,7 @@ enum Step {
     SetAddress(u64, String),
     Promote(u64),
     /// This node is being removed: another must lead.
-    StepAside,
+    HandOver,
     RemoveVoter(u64),
     RemoveLearner(u64),
 }
@@ -61,7 +61,7 @@ fn next_step(view: &View) -> Option<Step> {
     let gone = |node: &&u64| **node <= view.last_node && !view.wanted.contains_key(node);
     if let Some(node) = view.nodes.keys().find(gone) {
         return match (voters.contains(node), *node == view.me) {
-            (true, true) if voters.len() > 1 => Some(Step::StepAside),
+            (true, true) if voters.len() > 1 => Some(Step::HandOver),
             (true, true) => None,
             (true, false) => Some(Step::RemoveVoter(*node)),
             (false, _) => Some(Step::RemoveLearner(*node)),
@@ -79,7 +79,7 @@ fn next_step(view: &View) -> Option<Step> {
 
 /// Who becomes a voter: one where the voters are even in number, the first of two where they are odd.
 fn promotion(voters: usize, ready: &BTreeSet<u64>) -> Option<u64> {
-    let needed = if voters % 2 == 0 { 1 } else { 2 };
+    let needed = if voters.is_multiple_of(2) { 1 } else { 2 };
     let room = voters + needed <= MOST_VOTERS;
     (room && ready.len() >= needed).then(|| ready.first().copied()).flatten()
 }
@@ -129,7 +129,7 @@ impl MemberDuty {
     async fn take(&self, step: Step) {
         tracing::info!(event = "membership_step", step = format!("{step:?}"));
         let change = match step {
-            Step::StepAside => return self.step_aside().await,
+            Step::HandOver => return self.step_aside().await,
             Step::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters),
             Step::AddLearner(node, address) => ChangeMembers::AddNodes(one(node, address)),
             Step::SetAddress(node, address) => ChangeMembers::SetNodes(one(node, address)),
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(next_step(&view(&[1, 2], &[4], &[1, 2, 4], &[4])), Some(Step::Promote(4)));
         assert_eq!(next_step(&view(&[1, 2], &[], &[1, 2], &[])), None, "nobody is demoted");
         assert_eq!(next_step(&view(&[1, 2, 3], &[4], &[1, 2, 3], &[])), Some(Step::RemoveLearner(4)));
-        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::StepAside));
+        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::HandOver));
     }
 
     #[test]

@@ -69,8 +69,8 @@ impl Service {
 /// The last line of a node's log that has this sender.
 fn last_line(lab: &Lab, log: &Path, sender: &str) -> serde_json::Value {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let found = lines.filter(|line| line["sender"] == sender).next_back();
+    let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let found = lines.rfind(|line| line["sender"] == sender);
     found.unwrap_or_else(|| panic!("no line of {sender}\n{}", lab.log_tails()))
 }
 

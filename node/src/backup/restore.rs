@@ -86,14 +86,17 @@ pub fn run(arguments: &RestoreArgs) -> Result<Vec<String>> {
     Ok([vec![first], notes, vec![storages]].concat())
 }
 
-/// Secrets sealed for the new cluster, by name.
+/// Sealed secrets by name.
+type Sealed = BTreeMap<String, Vec<u8>>;
+
+/// The secrets, sealed for the new cluster, and what an operator should know of them.
 fn reseal(
     arguments: &RestoreArgs,
     state: &State,
     old_cluster: &str,
     new_cluster: &str,
     new_key: &Keyring,
-) -> Result<(BTreeMap<String, Vec<u8>>, Vec<String>)> {
+) -> Result<(Sealed, Vec<String>)> {
     let mut secrets = BTreeMap::new();
     let mut notes = Vec::new();
     match &arguments.old_cluster_key_file {

@@ -3,7 +3,7 @@
 /// Why the voters are not what one would expect, for people. Nothing if they are as they should be.
 pub fn voter_notes(voters: usize, learners: usize) -> Vec<String> {
     let mut notes = Vec::new();
-    if voters % 2 == 0 && voters > 0 {
+    if voters > 0 && voters.is_multiple_of(2) {
         notes.push(format!(
             "{voters} voters stand the failure of {}, like {}: an even number adds a machine whose failure counts and \
              gains nothing. Join one more node; it becomes a voter by itself",
