@@ -14,9 +14,9 @@ use crate::agent::NodeAgent;
 use crate::captures::Captures;
 use crate::connection::Connection;
 use crate::gate::EndReason;
-use crate::growth::Growths;
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::login::{self, AuthOutcome, Credential};
+use crate::open_inodes::OpenInodes;
 use crate::registry::Registry;
 use crate::storages::{StorageStatus, Storages};
 
@@ -55,7 +55,7 @@ pub struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) ledger: Ledger,
     pub(crate) storages: Arc<Storages>,
-    pub(crate) growths: Growths,
+    pub(crate) open_inodes: OpenInodes,
     pub(crate) captures: Captures,
     draining: AtomicBool,
     tasks: Vec<tokio::task::AbortHandle>,
@@ -81,7 +81,7 @@ impl Core {
             registry,
             ledger,
             storages,
-            growths: Growths::default(),
+            open_inodes: OpenInodes::default(),
             captures: Captures::default(),
             draining: AtomicBool::new(false),
             tasks: watchers.iter().map(tokio::task::JoinHandle::abort_handle).collect(),

@@ -7,7 +7,7 @@ mod upload;
 mod upload_handle;
 
 pub(crate) use directory::OpenDirectory;
-pub(crate) use in_place::{InPlace, Writer, resize};
+pub(crate) use in_place::{InPlace, resize};
 pub(crate) use transfer::Transfer;
 pub(crate) use upload::Upload;
 pub(crate) use upload_handle::UploadHandle;

@@ -13,7 +13,7 @@
 //! charge.publish();                                 a staged upload: after it is published. In place: after each write that grew the file
 //! charge.give_back();                               a staged upload that is unlinked: its room is free again
 //! let measuring = account.measuring();              before a caught file is measured ...
-//! account.credit(measuring, claim);                 ... and after, if it may be credited; otherwise drop `measuring` (and `account.mark()` if over-counted)
+//! measuring.credit(claim);                          ... and after, if it may be credited; `hold` if it is open here; otherwise drop it (and `account.mark()` if over-counted)
 //! account.leave().await;                            after all jobs returned and all charges ended, before CloseSession
 //! ```
 
@@ -21,6 +21,7 @@ mod account;
 mod ask;
 mod book;
 mod charge;
+mod credit;
 mod dead;
 mod fence;
 mod first;
@@ -42,9 +43,10 @@ use flotilla_vfs::Storage;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use account::{AccountHandle, Measuring, RoomLeft};
+pub use account::{AccountHandle, RoomLeft};
 use book::{Book, BookKey};
 pub use charge::Charge;
+pub use credit::{HeldCredit, Measuring};
 pub use progress::Progress;
 
 /// Sizes and times of the ledger; the defaults are those of `PROTOCOL.md`.

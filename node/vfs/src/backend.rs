@@ -285,6 +285,8 @@ pub trait Dir: Send + Sync {
 /// An open regular file.
 #[async_trait]
 pub trait File: Send + Sync + 'static {
+    /// The inode that was opened.
+    fn inode(&self) -> InodeName;
     /// Reads without blocking what is in the page cache: `None` when it would block or the storage cannot tell.
     /// Appends at most `len` bytes to `out`; 0 at the end of the file. The caller checked its guard just before.
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<VfsResult<usize>>;

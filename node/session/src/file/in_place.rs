@@ -10,25 +10,25 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Transfer;
 use crate::files::{Failure, OpenFile};
-use crate::growth::Growth;
 use crate::ledger::{AccountHandle, Charge};
+use crate::open_inodes::{OpenHere, OpenInode};
 use crate::session::{Session, Work, settle};
 
 /// What a handle needs to write in place.
-pub(crate) struct Writer {
-    pub growth: Arc<Growth>,
-    pub append: bool,
+struct Writer {
+    inode: Arc<OpenInode>,
+    append: bool,
 }
 
 impl Writer {
     /// Charges the growth that this write would bring, before it is made.
     async fn charge(&self, session: &Session, work: &Work, offset: u64, len: u64) -> Result<Option<Charge>, Failure> {
         if self.append {
-            return session.charge_append(work, &self.growth, len).await;
+            return session.charge_append(work, &self.inode, len).await;
         }
         let end = end_of(offset, len)?;
         session.check_size(end)?;
-        session.charge_growth(work, &self.growth, end).await
+        session.charge_growth(work, &self.inode, end).await
     }
 }
 
@@ -48,19 +48,23 @@ pub(crate) struct InPlace {
     failed: Mutex<Option<String>>,
     changed: AtomicBool,
     closed: AtomicBool,
+    /// Until the handle is closed.
+    here: Mutex<Option<OpenHere>>,
     transfer: Transfer,
     _handle: OwnedSemaphorePermit,
 }
 
 impl InPlace {
+    /// `append`: whether its writes append; `None` for one that only reads.
     pub fn open(
         session: Arc<Session>,
-        file: Arc<dyn File>,
+        (file, here): (Arc<dyn File>, OpenHere),
         transfer: Transfer,
         read: bool,
-        writer: Option<Writer>,
+        append: Option<bool>,
         handle: OwnedSemaphorePermit,
     ) -> Arc<dyn OpenFile> {
+        let writer = append.map(|append| Writer { inode: Arc::clone(here.inode()), append });
         let number = session.next_handle();
         let open: Arc<dyn OpenFile> = Arc::new(InPlace {
             session: Arc::clone(&session),
@@ -71,6 +75,7 @@ impl InPlace {
             failed: Mutex::new(None),
             changed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            here: Mutex::new(Some(here)),
             transfer,
             _handle: handle,
         });
@@ -109,7 +114,7 @@ impl InPlace {
         let writer = self.writer()?;
         self.session.check_size(size)?;
         let account = self.session.before_change(work).await?;
-        resize(&self.session, work, &self.file, &writer.growth, size, &account).await
+        resize(&self.session, work, &self.file, &writer.inode, size, &account).await
     }
 
     async fn finish(&self) -> Result<(), Failure> {
@@ -126,6 +131,7 @@ impl InPlace {
     }
 
     fn end(&self, outcome: &Result<(), Failure>) {
+        drop(self.here.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.session.note_closed(self.number);
         self.transfer.log(&self.session, self.writer.is_some(), outcome);
     }
@@ -136,12 +142,12 @@ pub(crate) async fn resize(
     session: &Session,
     work: &Work,
     file: &Arc<dyn File>,
-    growth: &Growth,
+    inode: &OpenInode,
     size: u64,
     account: &AccountHandle,
 ) -> Result<(), Failure> {
-    let charge = session.charge_growth(work, growth, size).await?;
-    let shorter = size < growth.charged();
+    let charge = session.charge_growth(work, inode, size).await?;
+    let shorter = size < inode.charged();
     let wanted = SetStat { size: Some(size), ..SetStat::default() };
     let done = file.set_stat(wanted, &work.guard).await;
     settle(charge);
@@ -210,6 +216,7 @@ impl OpenFile for InPlace {
     }
 
     async fn close(&self) -> Result<(), Failure> {
+        let _job = self.session.connection().job();
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(Failure::Invalid("file is closed already".into()));
         }
@@ -219,6 +226,7 @@ impl OpenFile for InPlace {
     }
 
     async fn abandon(&self) {
+        let _job = self.session.connection().job();
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.end(&Err(Failure::SessionOver("ended without CLOSE".into())));
         }

@@ -1,16 +1,16 @@
 //! An upload: staged, charged by its largest size, published by its first CLOSE (`PROTOCOL.md` 8.2, 8.3). Its handles share it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use flotilla_vfs::{FileStat, InodeName, SetStat, Staged};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
 use super::in_place::end_of;
 use crate::files::Failure;
-use crate::growth::Growth;
 use crate::ledger::Charge;
+use crate::open_inodes::{OpenHere, OpenInode};
 use crate::path::VPath;
 use crate::rights::Rights;
 use crate::session::{Session, Work, settle};
@@ -18,7 +18,7 @@ use crate::session::{Session, Work, settle};
 enum Phase {
     Staged,
     /// Goes on in place.
-    Published(Arc<Growth>),
+    Published(Arc<OpenInode>),
     /// Nothing was or will be stored.
     Failed(String),
 }
@@ -31,9 +31,11 @@ pub(crate) struct Upload {
     /// The largest size while staged.
     size: AtomicU64,
     /// Appends come one after another, so that each finds the end that the last one made.
-    appending: Mutex<()>,
+    appending: AsyncMutex<()>,
     /// Open handles.
     handles: AtomicUsize,
+    /// Once it is published, until its last handle is closed.
+    here: Mutex<Option<OpenHere>>,
 }
 
 impl Upload {
@@ -43,8 +45,9 @@ impl Upload {
             charge,
             phase: RwLock::new(Phase::Staged),
             size: AtomicU64::new(0),
-            appending: Mutex::new(()),
+            appending: AsyncMutex::new(()),
             handles: AtomicUsize::new(0),
+            here: Mutex::default(),
         })
     }
 
@@ -86,8 +89,8 @@ impl Upload {
                 self.size.fetch_max(end, Ordering::AcqRel);
                 Ok(())
             }
-            Phase::Published(growth) => {
-                let charge = session.charge_growth(work, growth, end).await?;
+            Phase::Published(inode) => {
+                let charge = session.charge_growth(work, inode, end).await?;
                 let written = self.staged.write(offset, data, &work.guard).await;
                 settle(charge);
                 if written.is_err() {
@@ -127,14 +130,14 @@ impl Upload {
             match &*phase {
                 Phase::Failed(text) => return Err(Failure::UploadFailed(text.clone())),
                 Phase::Staged => self.charge_to(session, work, size.max(self.size.load(Ordering::Acquire))).await?,
-                Phase::Published(growth) => grown = session.charge_growth(work, growth, size).await?,
+                Phase::Published(inode) => grown = session.charge_growth(work, inode, size).await?,
             }
         }
         let done = self.staged.set_stat(wanted, &work.guard).await;
         match (&*phase, wanted.size) {
-            (Phase::Published(growth), Some(size)) => {
+            (Phase::Published(inode), Some(size)) => {
                 settle(grown);
-                if size < growth.charged() || done.is_err() {
+                if size < inode.charged() || done.is_err() {
                     account.mark();
                 }
             }
@@ -195,12 +198,13 @@ impl Upload {
         }
         // What was announced at OPEN and not written is not stored.
         self.charge.lower_to(self.size.load(Ordering::Acquire), 1);
+        // Before anybody can find and remove it.
+        let here = session.core.open_inodes.enter(session.account_id(), session.epoch(), self.staged.inode());
         // A file that came to the name since OPEN is replaced only by who may overwrite.
         let guard = Rights::new(&work.guard, session.user()?, &[]).guard();
         match self.staged.publish(session.core.config.durability, &guard).await {
             Ok(caught) => {
-                self.publish_charge(session);
-                *phase = self.published(session, work).await;
+                *phase = self.published(session, here);
                 drop(phase);
                 if let Some(caught) = caught {
                     session.credit(account, caught).await;
@@ -208,9 +212,8 @@ impl Upload {
                 Ok(())
             }
             Err(error) if self.staged.is_published() => {
-                self.publish_charge(session);
                 account.mark();
-                *phase = self.published(session, work).await;
+                *phase = self.published(session, here);
                 Err(session.failure(error))
             }
             Err(error) => {
@@ -222,15 +225,13 @@ impl Upload {
         }
     }
 
-    fn publish_charge(&self, session: &Session) {
+    fn published(&self, session: &Session, here: OpenHere) -> Phase {
         self.charge.publish();
         session.remove_upload(self);
-    }
-
-    async fn published(&self, session: &Session, work: &Work) -> Phase {
-        let size = self.size.load(Ordering::Acquire);
-        let inode = self.staged.stat(&work.guard).await.map_or(InodeName::default(), |stat| stat.inode);
-        Phase::Published(session.core.growths.of(session.account_id(), inode, size))
+        let inode = Arc::clone(here.inode());
+        inode.found(self.size.load(Ordering::Acquire));
+        *self.here.lock().unwrap_or_else(PoisonError::into_inner) = Some(here);
+        Phase::Published(inode)
     }
 
     async fn sync_published(&self, session: &Session, work: &Work) -> Result<(), Failure> {
@@ -251,6 +252,7 @@ impl Upload {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.charge.publish();
             self.charge.give_back();
+            drop(self.here.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 

@@ -125,6 +125,8 @@ impl OpenFile for UploadHandle {
     }
 
     async fn close(&self) -> Result<(), Failure> {
+        // Counts before anybody can see that the handle is closed: the session's end waits for the staged file to be unlinked.
+        let _job = self.session.connection().job();
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(Failure::Invalid("file is closed already".into()));
         }
@@ -138,6 +140,7 @@ impl OpenFile for UploadHandle {
     }
 
     async fn abandon(&self) {
+        let _job = self.session.connection().job();
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.upload.abandon(&self.session).await;
             self.end(&Err(Failure::SessionOver("ended without CLOSE".into())));

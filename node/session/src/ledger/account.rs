@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flotilla_cluster::Lease;
-use flotilla_model::command::CreditItem;
-use flotilla_model::{Amount, CreditedInode, Limits, LogIndex, State, Username};
-use flotilla_vfs::CreditClaim;
+use flotilla_model::{Limits, LogIndex, State, Username};
 
 use super::book::{Book, BookKey};
-use super::{Charge, EnterRefused, Entering, Inner, Progress};
+use super::{Charge, EnterRefused, Entering, Inner, Measuring, Progress};
 
 /// What a user may still store, for `statvfs`; `None` where there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +34,6 @@ pub(super) struct Seat {
     pub progress: Arc<Progress>,
     /// The count of epochs' ends at which everything was fenced.
     pub fenced_at: AtomicU64,
-}
-
-/// A file is being measured: until this is credited or dropped the log keeps what it needs to tell a second credit from the first.
-pub struct Measuring {
-    seat: Arc<Seat>,
-    token: u64,
-    index: LogIndex,
 }
 
 pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) -> Result<AccountHandle, EnterRefused> {
@@ -104,6 +95,15 @@ impl Seat {
         *limits
     }
 
+    /// Something is over-counted that cannot be credited: a scan is wanted.
+    pub fn mark(&self) {
+        let mut pages = self.book.lock();
+        pages.mark = true;
+        pages.changed_for_the_log();
+        drop(pages);
+        self.due();
+    }
+
     /// Tells the settler that something is due.
     pub fn due(&self) {
         let (much, short) = {
@@ -125,36 +125,17 @@ impl AccountHandle {
 
     /// Call before a caught file is measured.
     pub fn measuring(&self) -> Measuring {
-        let index = self.seat.inner.cluster.state().applied_index();
-        let mut pages = self.seat.book.lock();
-        let token = pages.next_number;
-        pages.next_number += 1;
-        pages.measuring.insert(token, index);
-        drop(pages);
-        Measuring { seat: Arc::clone(&self.seat), token, index }
-    }
-
-    /// Credits what was measured; usable once the log has applied it.
-    pub fn credit(&self, measuring: Measuring, claim: CreditClaim) {
-        let item = CreditItem {
-            amount: Amount::of(claim.bytes, claim.files),
-            inode: CreditedInode { inode: claim.inode.inode, birth_ns: claim.inode.birth_ns },
-            measured: measuring.index,
-        };
-        let mut pages = self.seat.book.lock();
-        pages.credits.push(item);
-        pages.changed_for_the_log();
-        drop(pages);
-        self.seat.due();
+        Measuring::begin(Arc::clone(&self.seat))
     }
 
     /// Something is over-counted that cannot be credited: a scan is wanted.
     pub fn mark(&self) {
-        let mut pages = self.seat.book.lock();
-        pages.mark = true;
-        pages.changed_for_the_log();
-        drop(pages);
-        self.seat.due();
+        self.seat.mark();
+    }
+
+    /// Bytes of removed files that are open here still: not free before they are closed.
+    pub fn held_bytes(&self) -> i64 {
+        self.seat.book.lock().held.values().map(|held| held.amount.bytes).sum()
     }
 
     /// What is left for this user, as far as this node knows.
@@ -216,11 +197,5 @@ impl Drop for AccountHandle {
             self.seat.inner.book_is_due(&self.seat.book, true);
             self.seat.inner.touch(self.seat.book.key.account);
         }
-    }
-}
-
-impl Drop for Measuring {
-    fn drop(&mut self) {
-        self.seat.book.lock().measuring.remove(&self.token);
     }
 }

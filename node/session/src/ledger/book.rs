@@ -83,6 +83,8 @@ pub(super) struct Pages {
     pub returning: BTreeMap<Limits, Amount>,
     pub credits: Vec<CreditItem>,
     pub measuring: BTreeMap<u64, LogIndex>,
+    /// Of those: removed files that are open here still, credited at their last close.
+    pub held: BTreeMap<u64, CreditItem>,
     pub seen: Vec<u64>,
     /// Outcomes of waiters already taken, until their rows are gone.
     pub taken: BTreeSet<u64>,

@@ -55,6 +55,7 @@ impl Inner {
     fn observe(self: &Arc<Self>, book: &Arc<Book>, state: &Arc<State>, row: &Account, holder: &Holder) {
         let mut pages = book.lock();
         pages.take_outcomes(book, row);
+        pages.review_held(row, state.applied_index());
         pages.short = row.has_waiting();
         if !row.is_limited() {
             pages.limited = false;

@@ -4,8 +4,8 @@ use flotilla_model::Amount;
 
 use super::{Session, Work};
 use crate::files::Failure;
-use crate::growth::Growth;
 use crate::ledger::Charge;
+use crate::open_inodes::OpenInode;
 
 impl Session {
     /// Charges this much more.
@@ -44,13 +44,13 @@ impl Session {
     pub(crate) async fn charge_growth(
         &self,
         work: &Work,
-        growth: &Growth,
+        inode: &OpenInode,
         size: u64,
     ) -> Result<Option<Charge>, Failure> {
-        if size <= growth.charged() {
+        if size <= inode.charged() {
             return Ok(None);
         }
-        let growing = growth.lock().await;
+        let growing = inode.lock().await;
         let more = size.saturating_sub(growing.charged());
         if more == 0 {
             return Ok(None);
@@ -64,10 +64,10 @@ impl Session {
     pub(crate) async fn charge_append(
         &self,
         work: &Work,
-        growth: &Growth,
+        inode: &OpenInode,
         len: u64,
     ) -> Result<Option<Charge>, Failure> {
-        let growing = growth.lock().await;
+        let growing = inode.lock().await;
         let size = growing.charged().saturating_add(len);
         self.check_size(size)?;
         let charge = self.charge_now(work, len, 0).await?;

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use flotilla_vfs::{Caught, FileKind, NoGuard};
+use flotilla_vfs::{Caught, CreditClaim, FileKind, NoGuard};
 
 use super::{Session, Work};
 use crate::file::Upload;
 use crate::files::Failure;
-use crate::ledger::{AccountHandle, Measuring};
+use crate::ledger::AccountHandle;
 use crate::path::VPath;
 
 impl Session {
@@ -56,15 +56,19 @@ impl Session {
         Ok(self.all_uploads().into_iter().find(found))
     }
 
-    /// Measures and credits a caught file (6.1). The client's answer need not wait for it, unless many are on the way already.
+    /// Measures and credits a caught file (6.1), at once if nobody here has it open. The client's answer need not wait for it, unless many are on the way already.
     pub(crate) async fn credit(&self, account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
         let job = self.connection.job();
-        let capture = self.core.captures.begin(self.account_id());
+        let (core, epoch) = (Arc::clone(&self.core), self.epoch());
+        let account_id = self.account_id();
+        let capture = core.captures.begin(account_id);
         let measuring = account.measuring();
         let measured = async move {
             // Dropped last: the session leaves its account only after this.
             let _job = job;
-            measure(account, measuring, caught).await;
+            if let Some(claim) = measure(account, caught).await {
+                core.open_inodes.credit(account_id, epoch, measuring, claim);
+            }
             drop(capture);
         };
         match Arc::clone(&self.measuring).try_acquire_owned() {
@@ -79,14 +83,15 @@ impl Session {
     }
 }
 
-async fn measure(account: Arc<AccountHandle>, measuring: Measuring, caught: Box<dyn Caught>) {
+async fn measure(account: Arc<AccountHandle>, caught: Box<dyn Caught>) -> Option<CreditClaim> {
     // Cleaning up is right also for a session that was cut meanwhile.
     match caught.measure_and_unlink(&NoGuard::shared()).await {
-        Ok(Some(claim)) => account.credit(measuring, claim),
+        Ok(Some(claim)) => return Some(claim),
         Ok(None) => account.mark(),
         Err(error) => {
             tracing::warn!(sender = "credit", %error, "caught file could not be measured: account marked for a scan");
             account.mark();
         }
     }
+    None
 }

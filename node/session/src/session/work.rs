@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use flotilla_model::{Permission, User};
-use flotilla_vfs::{GuardRef, VfsError};
+use flotilla_vfs::{File, GuardRef, VfsError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Session;
 use crate::connection::Job;
 use crate::files::{Failure, OpenFile};
 use crate::ledger::{AccountHandle, QuotaRefused};
+use crate::open_inodes::OpenHere;
 use crate::path::VPath;
 use crate::rights::{self, Rights};
 
@@ -76,9 +77,19 @@ impl Session {
 
     pub(crate) fn quota_failure(&self, refused: QuotaRefused) -> Failure {
         match refused {
-            QuotaRefused::Exceeded(text) => Failure::QuotaExceeded(text),
+            QuotaRefused::Exceeded(text) => Failure::QuotaExceeded(self.with_held(text)),
             QuotaRefused::Unavailable(text) => Failure::Unavailable(text),
             QuotaRefused::Stopped => self.over(),
+        }
+    }
+
+    /// Says also that removed files take room because they are open.
+    fn with_held(&self, text: String) -> String {
+        match self.account().map_or(0, |account| account.held_bytes()) {
+            0 => text,
+            bytes => {
+                format!("{text}; {bytes} bytes of removed files are still open here and free once they are closed")
+            }
         }
     }
 
@@ -108,6 +119,22 @@ impl Session {
     /// A place among the session's open files and folders.
     pub(crate) fn take_handle(&self) -> Result<OwnedSemaphorePermit, Failure> {
         Arc::clone(&self.handles).try_acquire_owned().map_err(|_| Failure::TooManyHandles)
+    }
+
+    /// Notes which inode a file that was just opened is: while it is open its room is not free. One that was removed meanwhile was
+    /// credited already, perhaps, and is not opened.
+    pub(crate) async fn note_inode(
+        &self,
+        work: &Work,
+        file: Arc<dyn File>,
+    ) -> Result<(Arc<dyn File>, OpenHere), Failure> {
+        let here = self.core.open_inodes.enter(self.account_id, self.epoch(), file.inode());
+        let stat = file.stat(&work.guard).await.map_err(|error| self.failure(error))?;
+        if stat.links == 0 {
+            return Err(Failure::NotFound);
+        }
+        here.inode().found(stat.size);
+        Ok((file, here))
     }
 
     pub(crate) fn next_handle(&self) -> u64 {

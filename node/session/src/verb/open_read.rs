@@ -21,5 +21,6 @@ pub(super) async fn run(session: &Session, work: &Work, path: VPath) -> Result<A
     let how = OpenHow { read: true, ..OpenHow::default() };
     let opened = session.root.open(path.as_bytes(), how, &rights.guard()).await;
     let file = opened.map_err(|error| session.failure(error))?;
+    let file = session.note_inode(work, file).await?;
     Ok(InPlace::open(session.arc(), file, Transfer::new(path, rights.reached()), true, None, handle))
 }

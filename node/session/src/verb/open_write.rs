@@ -6,7 +6,7 @@ use flotilla_model::Permission;
 use flotilla_vfs::{FileKind, OpenHow, VfsError};
 
 use super::open_upload;
-use crate::file::{InPlace, Transfer, Writer};
+use crate::file::{InPlace, Transfer};
 use crate::files::{Failure, OpenFile, OpenFlags, SetStat};
 use crate::ledger::Charge;
 use crate::path::VPath;
@@ -135,11 +135,9 @@ async fn exclusive(
         }
     };
     settle(Some(charge));
-    let inode = file.stat(&work.guard).await.map_or(flotilla_vfs::InodeName::default(), |stat| stat.inode);
-    let growth = session.core.growths.of(session.account_id(), inode, 0);
-    let writer = Writer { growth, append: flags.append };
+    let file = session.note_inode(work, file).await?;
     let transfer = Transfer::new(path, rights.reached());
-    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(writer), handle))
+    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(flags.append), handle))
 }
 
 /// Whether an error left the name made is not always known: then it stays counted.
@@ -164,9 +162,7 @@ async fn in_place(
     let how = OpenHow { read: flags.read, write: true, append: flags.append, ..OpenHow::default() };
     let opened = session.root.open(path.as_bytes(), how, &rights.guard()).await;
     let file = opened.map_err(|error| session.failure(error))?;
-    let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
-    let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
-    let writer = Writer { growth, append: flags.append };
+    let file = session.note_inode(work, file).await?;
     let transfer = Transfer::new(path, rights.reached());
-    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(writer), handle))
+    Ok(InPlace::open(session.arc(), file, transfer, flags.read, Some(flags.append), handle))
 }

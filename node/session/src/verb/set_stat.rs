@@ -36,7 +36,6 @@ async fn change_size(session: &Session, work: &Work, path: &VPath, size: u64) ->
     let how = OpenHow { write: true, ..OpenHow::default() };
     let file =
         session.root.open(path.as_bytes(), how, &rights.guard()).await.map_err(|error| session.failure(error))?;
-    let stat = file.stat(&work.guard).await.map_err(|error| session.failure(error))?;
-    let growth = session.core.growths.of(session.account_id(), stat.inode, stat.size);
-    resize(session, work, &file, &growth, size, &account).await
+    let (file, here) = session.note_inode(work, file).await?;
+    resize(session, work, &file, here.inode(), size, &account).await
 }

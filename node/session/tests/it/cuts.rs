@@ -197,3 +197,38 @@ async fn a_cut_wakes_what_waits_on_the_socket() {
     gate.cut(EndReason::Silent);
     tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
 }
+
+#[test]
+fn the_slot_is_not_back_before_the_staged_file_of_an_abandoned_handle_is_unlinked() {
+    // The only thread for blocking work is taken when the handle is abandoned: the unlink has to wait.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+        let house = Arc::new(House::build().await);
+        house.create("demo", |_| {});
+        let admitted = house.session("demo").await;
+        let upload = admitted.session().open(b"/f", WRITE, SetStat::default()).await.unwrap();
+        upload.write(0, vec![b'f'; 100].into()).await.unwrap();
+        assert_eq!(house.staged("demo"), 1);
+        let (free, wait) = std::sync::mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || wait.recv());
+        // As the front end does when its connection ends.
+        let abandoned = tokio::spawn(async move { upload.abandon().await });
+        let leaving = tokio::spawn({
+            let house = Arc::clone(&house);
+            async move {
+                house.leave(admitted).await;
+                house.staged("demo")
+            }
+        });
+        // Whatever can happen without the unlink happens.
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(house.slots("demo"), 1, "the staged file is there still");
+        free.send(()).unwrap();
+        assert_eq!(leaving.await.unwrap(), 0);
+        abandoned.await.unwrap();
+        taken.await.unwrap().unwrap();
+        assert_eq!(house.slots("demo"), 0);
+    });
+}

@@ -81,7 +81,7 @@ async fn a_removed_file_makes_room_for_the_next_at_a_full_quota() {
     second.give_back();
     let measuring = account.measuring();
     let inode = InodeName { inode: 7, birth_ns: 1 };
-    account.credit(measuring, CreditClaim { bytes: 10 * MIB, files: 1, inode });
+    measuring.credit(CreditClaim { bytes: 10 * MIB, files: 1, inode });
     let third = account.charge();
     third.raise(10 * MIB, 1, &NoGuard::shared()).await.unwrap();
     third.publish();
@@ -241,7 +241,7 @@ async fn an_idle_node_settles_past_the_credited_names_of_a_busy_one() {
     charge.publish();
     for inode in 0..9_000 {
         let measuring = busy.measuring();
-        busy.credit(measuring, CreditClaim { bytes: 1, files: 0, inode: InodeName { inode, birth_ns: 1 } });
+        measuring.credit(CreditClaim { bytes: 1, files: 0, inode: InodeName { inode, birth_ns: 1 } });
         fleet.dice.pause(4_000).await;
     }
     charge.give_back();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::backend::{File, FileStat, GuardRef, SetStat, VfsError, VfsResult};
+use crate::backend::{File, FileStat, GuardRef, InodeName, SetStat, VfsError, VfsResult};
 
 use super::Shared;
 use super::set_stat::set_file;
@@ -23,23 +23,28 @@ const READ_AHEAD: u64 = 4 * 1024 * 1024;
 pub(super) struct LocalFile {
     shared: Arc<Shared>,
     descriptor: Arc<OwnedFd>,
+    inode: InodeName,
     reader: Reader,
     /// The folder of a file that was made at its name (EXCL): synced with the file's first sync.
     made_in: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 impl LocalFile {
-    pub(super) fn new(shared: Arc<Shared>, file: OwnedFd) -> Self {
-        Self { shared, descriptor: Arc::new(file), reader: Reader::default(), made_in: Mutex::new(None) }
+    pub(super) fn new(shared: Arc<Shared>, file: OwnedFd, inode: InodeName) -> Self {
+        Self { shared, descriptor: Arc::new(file), inode, reader: Reader::default(), made_in: Mutex::new(None) }
     }
 
-    pub(super) fn made(shared: Arc<Shared>, file: OwnedFd, folder: Arc<OwnedFd>) -> Self {
-        Self { made_in: Mutex::new(Some(folder)), ..Self::new(shared, file) }
+    pub(super) fn made(shared: Arc<Shared>, file: OwnedFd, inode: InodeName, folder: Arc<OwnedFd>) -> Self {
+        Self { made_in: Mutex::new(Some(folder)), ..Self::new(shared, file, inode) }
     }
 }
 
 #[async_trait]
 impl File for LocalFile {
+    fn inode(&self) -> InodeName {
+        self.inode
+    }
+
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<VfsResult<usize>> {
         self.reader.read_now(&self.descriptor, offset, len, out)
     }

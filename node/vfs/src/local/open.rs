@@ -10,7 +10,7 @@ use super::attributes::fix_mode;
 use super::file::LocalFile;
 use super::resolve::{Access, HOPS};
 use super::root::OpenRoot;
-use super::system::{MODE_BITS, UMASK, kind, stat_of};
+use super::system::{MODE_BITS, UMASK, inode_name, kind, stat_of};
 
 impl OpenRoot {
     pub(super) fn open(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<LocalFile> {
@@ -25,13 +25,15 @@ impl OpenRoot {
         let file = spot.open(flags, Mode::from_raw_mode(mode), guard)?;
         fix_mode(&file, mode, guard)?;
         self.ownership.give(&file, guard)?;
-        Ok(LocalFile::made(self.shared.clone(), file, spot.folder))
+        let inode = inode_name(&stat_of(guard, &file)?);
+        Ok(LocalFile::made(self.shared.clone(), file, inode, spot.folder))
     }
 
     fn open_existing(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<LocalFile> {
         let file = self.open_followed(path, how, guard)?;
-        match kind(&stat_of(guard, &file)?) {
-            FileKind::File => Ok(LocalFile::new(self.shared.clone(), file)),
+        let stat = stat_of(guard, &file)?;
+        match kind(&stat) {
+            FileKind::File => Ok(LocalFile::new(self.shared.clone(), file, inode_name(&stat))),
             FileKind::Directory => Err(VfsError::IsDirectory),
             _ => Err(VfsError::SpecialFile),
         }

@@ -164,6 +164,10 @@ pub(super) struct Upload(pub Arc<StagedFile>);
 
 #[async_trait]
 impl File for Upload {
+    fn inode(&self) -> InodeName {
+        self.0.own.inode
+    }
+
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<VfsResult<usize>> {
         match self.0.descriptor() {
             Ok(file) => self.0.reader.read_now(&file, offset, len, out),

@@ -98,7 +98,7 @@ pub(super) fn descriptor_path(file: impl AsFd) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: (u32, u32),
-    inode: InodeName,
+    pub inode: InodeName,
 }
 
 pub(super) fn identity(stat: &Statx) -> Identity {
