@@ -79,7 +79,9 @@ async fn every_verb_answers_to_who_holds_its_permission_and_to_nobody_else() {
             let may = verb.permission().is_none_or(|needed| held == "*" || held == needed);
             let code = call(&server, path, Some(held)).await;
             assert_eq!(code == Code::PermissionDenied, !may, "{path} with {held}: {code:?}");
-            assert!(!matches!(code, Code::Unauthenticated | Code::Unimplemented), "{path} with {held}: {code:?}");
+            // The cluster of one in memory, which answers here, has no membership to change.
+            let answered = code != Code::Unimplemented || path.contains(".Membership/");
+            assert!(answered && code != Code::Unauthenticated, "{path} with {held}: {code:?}");
         }
         for (method, path, verb) in ROUTES.iter().filter(|(.., verb)| *verb != Verb::Login) {
             let may = verb.permission().is_none_or(|needed| held == "*" || held == needed);

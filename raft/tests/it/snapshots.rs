@@ -87,9 +87,11 @@ async fn a_damaged_snapshot_keeps_the_node_from_starting() {
 }
 
 /// As large as a token may be, so that a snapshot takes a while.
-fn large(name: &str) -> Command {
+fn large(number: usize) -> Command {
     let permissions = (0..64).map(|number| format!("{number:064}")).collect();
-    Command::PutToken(PutToken { name: name.to_owned(), hash: [0; 32], permissions, expires_at: 0, replace: true })
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    Command::PutToken(PutToken { name: format!("token-{number}"), hash, permissions, expires_at: 0, replace: true })
 }
 
 /// What there is in a node's folder of snapshots.
@@ -111,7 +113,7 @@ async fn a_node_that_is_killed_while_it_receives_or_installs_a_snapshot_starts_a
         nodes[away].kill();
         for _ in 0..if round == 0 { 300 } else { 70 } {
             count += 1;
-            let command = large(&format!("token-{count}"));
+            let command = large(count);
             let answer = nodes[first].handle.submit(request(), "test", command, LONG).await.expect("an answer");
             answer.reply.expect("taken");
         }

@@ -74,7 +74,7 @@ async fn a_panic_in_a_job_fails_its_request_and_nothing_else() {
     let _planted = tracing::subscriber::set_default(fault.clone());
     let world = World::build().await;
     fault.armed.store(true, Ordering::SeqCst);
-    let said = openssh::batch(&world, "-mkdir a\nmkdir b\nls\n").await.success();
+    let said = openssh::batch(&world, "-mkdir a\nmkdir b\nls -1\n").await.success();
     assert!(!fault.armed.load(Ordering::SeqCst), "the fault happened");
     assert!(said.err.contains("mkdir \"/a\": Failure"), "its request failed: {}", said.err);
     assert!(said.out.lines().any(|line| line.trim() == "b"), "the session went on: {}", said.out);
