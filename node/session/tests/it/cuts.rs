@@ -200,7 +200,16 @@ async fn a_cut_wakes_what_waits_on_the_socket() {
 
 #[test]
 fn the_slot_is_not_back_before_the_staged_file_of_an_abandoned_handle_is_unlinked() {
-    // The only thread for blocking work is taken when the handle is abandoned: the unlink has to wait.
+    slot_waits_for_unlink(|upload| tokio::spawn(async move { upload.abandon().await }));
+}
+
+#[test]
+fn the_slot_is_not_back_before_the_staged_file_of_a_refused_close_is_unlinked() {
+    slot_waits_for_unlink(|upload| tokio::spawn(async move { assert!(upload.close().await.is_err()) }));
+}
+
+fn slot_waits_for_unlink(end: impl FnOnce(Arc<dyn OpenFile>) -> tokio::task::JoinHandle<()>) {
+    // The only thread for blocking work is taken when the handle ends: the unlink has to wait.
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
         let house = Arc::new(House::build().await);
@@ -211,8 +220,9 @@ fn the_slot_is_not_back_before_the_staged_file_of_an_abandoned_handle_is_unlinke
         assert_eq!(house.staged("demo"), 1);
         let (free, wait) = std::sync::mpsc::channel::<()>();
         let taken = tokio::task::spawn_blocking(move || wait.recv());
-        // As the front end does when its connection ends.
-        let abandoned = tokio::spawn(async move { upload.abandon().await });
+        // As the front end does when its connection was cut.
+        admitted.session().connection().gate().cut(EndReason::Other("test".into()));
+        let ended = end(upload);
         let leaving = tokio::spawn({
             let house = Arc::clone(&house);
             async move {
@@ -227,7 +237,7 @@ fn the_slot_is_not_back_before_the_staged_file_of_an_abandoned_handle_is_unlinke
         assert_eq!(house.slots("demo"), 1, "the staged file is there still");
         free.send(()).unwrap();
         assert_eq!(leaving.await.unwrap(), 0);
-        abandoned.await.unwrap();
+        ended.await.unwrap();
         taken.await.unwrap().unwrap();
         assert_eq!(house.slots("demo"), 0);
     });
