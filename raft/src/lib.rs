@@ -18,6 +18,7 @@ mod node;
 pub mod pki;
 mod priority;
 mod propose;
+mod quorum;
 mod read;
 mod recover;
 mod restore;

@@ -154,12 +154,19 @@ impl MemberDuty {
     }
 }
 
-/// Connections to those that are no members any more are dropped, on every node.
-pub async fn drop_removed(shared: Arc<Shared>, peers: Arc<Peers>) {
+/// Keeps this node's connections to what the membership says: new members' addresses are known to followers too, who forward to
+/// a leader and ask for cuts; connections to removed nodes are dropped.
+pub async fn follow_roster(shared: Arc<Shared>, peers: Arc<Peers>) {
     let mut changes = shared.rosters.changes();
-    while changes.changed().await.is_ok() {
+    loop {
         let roster = shared.rosters.now();
+        for (node, member) in &roster.members {
+            peers.set_address(*node, &member.address);
+        }
         peers.retain(|node| node > roster.last_node || roster.members.contains_key(&node));
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flotilla_model::NodeId;
 use openraft::async_runtime::WatchReceiver;
@@ -23,6 +23,7 @@ use crate::manage::Manager;
 use crate::members::MemberDuty;
 use crate::net::{DeskSlot, Introduction, NetworkFactory, PeerMemory, PeerServer, PeerService, Peers, Tls};
 use crate::propose::{LeaderQueue, Proposer};
+use crate::quorum::QuorumLog;
 use crate::read::Reads;
 use crate::roster::Rosters;
 use crate::shared::{Leadership, Shared};
@@ -187,7 +188,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
         .await
         .map_err(|error| StartError::Engine(error.to_string()))?;
     let stop = CancellationToken::new();
-    follow_leadership(raft.clone(), Arc::clone(&shared));
+    follow_leadership(raft.clone(), Arc::clone(&shared), config.timing.election_max);
     watch_growth(raft.clone(), Arc::clone(&shared), config.snapshot_entries, config.snapshot_bytes);
     let (renewals, received) = mpsc::channel(RENEWALS);
     let proposer = Proposer {
@@ -214,8 +215,9 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     };
     let server = PeerServer { tls: tls.clone(), us, service, desk, stop: stop.clone() };
     tokio::spawn(server.run(listener));
+    tokio::spawn(Arc::clone(&peers).keep_connected(Arc::clone(&rosters)));
     tokio::spawn(rosters.keep());
-    tokio::spawn(members::drop_removed(Arc::clone(&shared), Arc::clone(&peers)));
+    tokio::spawn(members::follow_roster(Arc::clone(&shared), Arc::clone(&peers)));
     let duty = MemberDuty { raft: raft.clone(), shared: Arc::clone(&shared) };
     tokio::spawn(duty.run());
     let duty = LeaderDuty { shared: Arc::clone(&shared), queue: proposer.queue.clone(), renewals: received };
@@ -237,14 +239,15 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
 }
 
 /// Copies who leads from the engine's metrics into our own watch.
-fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
+fn follow_leadership(raft: Raft, shared: Arc<Shared>, election_max: Duration) {
     tokio::spawn(async move {
         let mut changes = raft.server_metrics();
-        let mut lost = None;
+        let mut quorum = QuorumLog::new(raft.clone(), shared.node.0, election_max);
         loop {
-            let (term, leader) = {
+            let (term, leader, voters) = {
                 let now = changes.borrow_watched();
-                (now.vote.leader_id.term, now.current_leader)
+                let voters = now.membership_config.membership().voter_ids().count();
+                (now.vote.leader_id.term, now.current_leader, voters)
             };
             let leadership = Leadership { term, leader: leader.map(NodeId) };
             let changed = shared.leadership.send_if_modified(|old| {
@@ -254,28 +257,19 @@ fn follow_leadership(raft: Raft, shared: Arc<Shared>) {
             });
             if changed {
                 metric::leadership(term, leader);
-                log_leadership(term, leader, &mut lost);
+                quorum.leadership(term, leader);
             }
+            quorum.counts_on_others(leader, voters);
             note_caught_up(&raft, &shared);
-            if changes.changed().await.is_err() {
+            let changed = tokio::select! {
+                changed = changes.changed() => changed,
+                () = quorum.watch_answers() => continue,
+            };
+            if changed.is_err() {
                 return note_failure(&raft, &shared);
             }
         }
     });
-}
-
-/// `lost` is since when no leader is known.
-fn log_leadership(term: u64, leader: Option<u64>, lost: &mut Option<Instant>) {
-    match leader {
-        Some(leader) => {
-            let without_ms = lost.take().map_or(0, |since| since.elapsed().as_millis() as u64);
-            tracing::info!(event = "leader_known", term, leader, without_ms);
-        }
-        None => {
-            lost.get_or_insert_with(Instant::now);
-            tracing::info!(event = "quorum_lost", term);
-        }
-    }
 }
 
 /// The engine has ended. A failed store stops it for good: nobody leads here any more, and the node says why.

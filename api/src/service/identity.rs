@@ -119,7 +119,8 @@ impl Service {
                 Err(refused("a password is taken by GET /api/v2/token alone: use the token that it gives"))
             }
             (Credential::Bearer(token), verb) => {
-                let state = self.judging_state(verb).await?;
+                self.judging_state(verb).await?;
+                let state = self.founded_state().await?;
                 by_token(&state, token, source)
             }
             (Credential::ApiKey(text), verb) => {
@@ -155,6 +156,25 @@ impl Service {
             self.cluster.barrier(DEADLINE).await?;
         }
         Ok(self.cluster.state())
+    }
+
+    /// The state, behind the first token of a new cluster: its founder answers before it has put what `init` made, and a new
+    /// node before it has applied anything.
+    async fn founded_state(&self) -> Result<Arc<State>, ApiError> {
+        let mut applied = self.cluster.applied();
+        let founded = async {
+            loop {
+                let state = self.cluster.state();
+                if state.tokens().next().is_some() || state.secrets().next().is_some() {
+                    return Some(state);
+                }
+                applied.changed().await.ok()?;
+            }
+        };
+        let state = tokio::time::timeout(DEADLINE, founded).await.ok().flatten();
+        state.ok_or_else(|| {
+            ApiError::new(Code::Unavailable, "the cluster is being set up, no token is known yet: try again")
+        })
     }
 
     /// Costs the same for admins that do not exist. Failures are counted by source and by name.

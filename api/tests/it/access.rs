@@ -9,7 +9,7 @@ use flotilla_proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use tonic::Code;
 
-use crate::fixture::{POWERLESS, Server};
+use crate::fixture::{POWERLESS, ROOT, Server};
 
 /// Every call of the checked-in services.
 fn calls() -> BTreeSet<String> {
@@ -138,4 +138,20 @@ async fn an_unknown_route_or_method_is_told_apart_only_for_those_with_a_token() 
         (patched.status, &patched.json()["code"]),
         (StatusCode::METHOD_NOT_ALLOWED, &"method_not_allowed".into())
     );
+}
+
+#[tokio::test]
+async fn a_token_that_a_new_cluster_has_yet_to_put_is_waited_for_and_a_wrong_one_still_refused() {
+    let server = Server::without_tokens(([127, 0, 0, 1], 0).into(), None).await;
+    let mut judged = server.cluster.barriers.subscribe();
+    let set_up = async {
+        judged.wait_for(|barriers| *barriers == 2).await.expect("the cluster stays");
+        server.token(ROOT, &["*"]);
+    };
+    let (right, wrong, ()) = tokio::join!(
+        route(&server, "GET", "/users", Some(ROOT)),
+        route(&server, "GET", "/users", Some("guess")),
+        set_up
+    );
+    assert_eq!((right, wrong), (StatusCode::OK, StatusCode::UNAUTHORIZED));
 }

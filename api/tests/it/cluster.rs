@@ -18,6 +18,8 @@ pub struct Switched {
     pub unconfirmed: Mutex<Vec<NodeId>>,
     /// What `cuts_effective` was asked for last.
     pub asked: Mutex<Vec<NodeId>>,
+    /// How many read barriers were waited for.
+    pub barriers: watch::Sender<u64>,
 }
 
 impl Switched {
@@ -28,6 +30,7 @@ impl Switched {
             lose_answers: AtomicBool::new(false),
             unconfirmed: Mutex::default(),
             asked: Mutex::default(),
+            barriers: watch::Sender::new(0),
         })
     }
 
@@ -69,6 +72,7 @@ impl Cluster for Switched {
     }
     async fn barrier(&self, deadline: Duration) -> Result<LogIndex, Unavailable> {
         self.has_quorum()?;
+        self.barriers.send_modify(|count| *count += 1);
         self.local.barrier(deadline).await
     }
     fn status(&self) -> Status {

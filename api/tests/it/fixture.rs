@@ -79,7 +79,7 @@ impl Server {
     }
 
     pub async fn start_on(listen: SocketAddr, tls: Option<Arc<Tls>>) -> Server {
-        let cluster = Switched::start();
+        let server = Server::without_tokens(listen, tls).await;
         for (name, text, permission) in [("root", ROOT, "*"), ("powerless", POWERLESS, "manage_folders")] {
             let token = PutToken {
                 name: name.into(),
@@ -88,8 +88,14 @@ impl Server {
                 expires_at: 0,
                 replace: false,
             };
-            cluster.local.apply(Command::PutToken(token)).reply.expect("a token");
+            server.cluster.local.apply(Command::PutToken(token)).reply.expect("a token");
         }
+        server
+    }
+
+    /// On a cluster that nobody has set up yet.
+    pub async fn without_tokens(listen: SocketAddr, tls: Option<Arc<Tls>>) -> Server {
+        let cluster = Switched::start();
         let (server, readiness) = bind(Arc::clone(&cluster), listen, tls).await.expect("a free port");
         let address = server.address().expect("bound");
         let stop = CancellationToken::new();

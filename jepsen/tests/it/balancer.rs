@@ -57,8 +57,10 @@ async fn connections_are_balanced_and_show_the_clients_own_address_and_nobody_ca
     // The plain listener does not believe a header from anybody.
     let answer = talk("127.0.0.1", lab.sftp_port(1), forged);
     assert!(!String::from_utf8_lossy(&answer).contains("203.0.113.9"));
-    let (by_node, _) = sessions(&lab, 1).await;
-    assert!(by_node.is_empty(), "{by_node:?}");
+    // A client has left before its node has: the close of the session is on its way.
+    lab.until(Duration::from_secs(20), "no session is left", async || Ok(sessions(&lab, 1).await.0.is_empty()))
+        .await
+        .unwrap();
 }
 
 /// Sends bytes from an address and reads until the other side closes, for at most 20 s.
@@ -113,8 +115,10 @@ async fn killed_balancer_frees_its_sessions_and_serves_again_when_restarted() {
     demo["max_sessions"] = 1.into();
     let (status, answer) = lab.rest(1).unwrap().put("/api/v2/users/demo", &demo).await.unwrap();
     assert_eq!(status, 200, "{answer}");
-    let held = login(&lab, &balancer).await.unwrap();
+    let mut held = login(&lab, &balancer).await.unwrap();
     balancer.kill().await.unwrap();
+    // OpenSSH's sftp looks at its connection only when a command needs it.
+    held.answers().await.unwrap_err();
     assert!(!held.leave().await.unwrap(), "the client notices");
     balancer.restart().unwrap();
     lab.until(Duration::from_secs(30), "three nodes are up", async || {

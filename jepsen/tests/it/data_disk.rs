@@ -1,10 +1,15 @@
 //! A full disk under a node's data: it ends with the reason, and nothing that was acknowledged is lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flotilla_jepsen::lab::Lab;
+use futures::future::join_all;
 
 const SOON: Duration = Duration::from_secs(30);
+const AT_ONCE: usize = 16;
+/// Some 50 MiB of users: more than a log has room for.
+const MOST_BATCHES: usize = 400;
 
 /// Once on a follower, once on the leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,14 +23,19 @@ async fn a_node_without_room_for_its_log_ends_with_the_reason_and_the_cluster_go
         let filling = lab.mounted(&format!("node{victim}/data")).unwrap().fill().unwrap();
         // What is acknowledged while the disk fills up must be there afterwards.
         let mut acknowledged = Vec::new();
-        for n in 0..20 {
-            let name = format!("r{round}n{n}");
-            match make(&lab, other, &name).await {
-                Ok(201) => acknowledged.push(name),
-                _ => break,
+        let process = std::path::PathBuf::from(format!("/proc/{}", lab.pid(victim)));
+        for batch in 0..MOST_BATCHES {
+            // A log has room laid out in advance, which must be used up first.
+            let names: Vec<_> = (0..AT_ONCE).map(|n| format!("r{round}n{}", batch * AT_ONCE + n)).collect();
+            let made = join_all(names.iter().map(|name| make(&lab, other, name))).await;
+            let taken = names.into_iter().zip(made).filter(|(_, status)| matches!(status, Ok(201)));
+            acknowledged.extend(taken.map(|(name, _)| name));
+            if !process.exists() {
+                break;
             }
         }
         lab.gone(victim).await.unwrap();
+        assert!(!acknowledged.is_empty(), "something was acknowledged while the disk filled up");
         let log = lab.log(victim);
         let last = log.lines().last().expect("it says why it ends");
         assert!(last.contains("consensus has stopped") && last.contains("No space left"), "{last}");
@@ -42,17 +52,33 @@ async fn a_node_without_room_for_its_log_ends_with_the_reason_and_the_cluster_go
         drop(filling);
         lab.restart(victim).await.unwrap();
         lab.until_ready(SOON).await.unwrap();
-        let (status, list) = lab.rest(victim).unwrap().get("/api/v2/users?limit=500&consistency=stale").await.unwrap();
-        assert_eq!(status, 200, "{list}");
-        let text = list.to_string();
+        let there = users(&lab, victim).await;
         for name in &acknowledged {
-            assert!(text.contains(&format!("\"{name}\"")), "{name} was acknowledged and is not on node {victim}");
+            assert!(there.contains(name), "{name} was acknowledged and is not on node {victim}");
         }
     }
 }
 
-/// Makes a user through a node; the answer's status.
+/// All users, as the node itself has them.
+async fn users(lab: &Lab, node: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    loop {
+        let page = format!("/api/v2/users?limit=500&offset={}&consistency=stale", found.len());
+        let (status, list) = lab.rest(node).unwrap().get(&page).await.unwrap();
+        assert_eq!(status, 200, "{list}");
+        let names = list.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned());
+        let before = found.len();
+        found.extend(names);
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Makes a large user through a node; the answer's status.
 async fn make(lab: &Lab, node: usize, name: &str) -> anyhow::Result<u16> {
-    let body = serde_json::json!({"username": name, "status": 1, "permissions": {"/": ["*"]}});
+    let text = "x".repeat(4_000);
+    let body = serde_json::json!({"username": name, "status": 1, "permissions": {"/": ["*"]},
+        "description": text, "additional_info": text});
     Ok(lab.rest(node)?.post("/api/v2/users", &body).await?.0)
 }

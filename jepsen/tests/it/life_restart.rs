@@ -1,8 +1,8 @@
 //! Moving leadership, draining, restarting one node after another under OpenSSH clients, new host keys.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use flotilla_jepsen::client::{openssh_sftp, pattern};
 use flotilla_jepsen::fleet::Fleet;
@@ -15,6 +15,8 @@ struct Seen {
     /// The server said no to a right credential.
     denied: AtomicU64,
     refused: AtomicU64,
+    /// What clients said of the other attempts.
+    others: Mutex<Vec<String>>,
 }
 
 struct Client {
@@ -52,9 +54,10 @@ impl Client {
         self.seen.retried.fetch_add(1, Ordering::AcqRel);
         if errors.contains("Permission denied") {
             self.seen.denied.fetch_add(1, Ordering::AcqRel);
-        }
-        if errors.contains("Connection refused") {
+        } else if errors.contains("Connection refused") {
             self.seen.refused.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.seen.others.lock().unwrap().push(errors.trim().to_owned());
         }
     }
 }
@@ -148,10 +151,11 @@ async fn rolling_restart_refuses_no_login_and_loses_no_upload_that_is_retried() 
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
     eprintln!(
-        "rolling restart: {stored} uploads stored, {} attempts retried ({} met a closed port), {} logins denied",
+        "rolling restart: {stored} uploads stored, {} attempts retried ({} met a closed port), {} logins denied; others: {:?}",
         count(&seen.retried),
         count(&seen.refused),
-        count(&seen.denied)
+        count(&seen.denied),
+        seen.others.lock().unwrap()
     );
     assert_eq!(count(&seen.denied), 0, "a right credential was refused");
 }

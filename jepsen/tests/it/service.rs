@@ -131,6 +131,7 @@ async fn reloaded_limits_and_proxies_hold_for_the_next_connection() {
 async fn admin_over_tls_is_reached_with_the_clusters_ca_and_by_nothing_else() {
     let mut lab = Lab::start(1).await.unwrap();
     let extra = lab.folder().join("node1/conf.d");
+    std::fs::create_dir_all(&extra).unwrap();
     std::fs::write(extra.join("tls.toml"), "[admin.tls]\n").unwrap();
     let service = Service::take_over(&mut lab).await;
     service.until("READY=1");

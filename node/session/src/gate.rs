@@ -160,16 +160,25 @@ impl Gate {
         if flotilla_model::planted::is("no-revoke") && matches!(reason, EndReason::Cut(_)) {
             return;
         }
-        if self.ended.set(reason).is_err() {
-            // Whoever comes second must not return before the first one's effect: take the lock once.
-            drop(lock(&self.sending));
-            return;
+        {
+            // Whoever sees the end waits here until the connection is reset: nobody closes it in order before that.
+            let _no_write_runs = lock(&self.sending);
+            if self.ended.set(reason).is_err() {
+                return;
+            }
+            if let Some(abort) = self.abort.get() {
+                abort();
+            }
         }
-        self.abort_now();
         for waker in lock(&self.wakers).drain(..) {
             waker.wake();
         }
         self.changed.notify_waiters();
+    }
+
+    /// Returns once a cut that has begun has reset the connection; before its descriptor is closed.
+    pub fn settle(&self) {
+        drop(lock(&self.sending));
     }
 
     fn abort_now(&self) {

@@ -1,10 +1,12 @@
 //! Calls to a peer that are not openraft's: proposals, renewals, reads, cuts, probes.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_cluster::ProbeAnswer;
 use flotilla_model::{LogIndex, NodeId, SessionId};
+use futures::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -15,6 +17,7 @@ use super::peers::Peers;
 use super::wire::Frame;
 use crate::lease::Renewal;
 use crate::propose::{Forwarded, Outcome};
+use crate::roster::Rosters;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +63,24 @@ fn unknown_node(node: NodeId) -> CallError {
     CallError::NotSent(format!("no address of node {node} is known"))
 }
 
+/// How often the connections for cuts are looked after, and how long one look may take.
+const LOOK_AFTER: Duration = Duration::from_millis(1_500);
+
 impl Peers {
+    /// Keeps the connection over which cuts are confirmed open to every member, for the node's life. A peer that is met for the first
+    /// time is written down, which takes a second on a busy disk: a reply that revokes must not wait for that (`PROTOCOL.md` 3.3).
+    pub async fn keep_connected(self: Arc<Self>, rosters: Arc<Rosters>) {
+        loop {
+            let others: Vec<NodeId> =
+                rosters.now().members.keys().copied().filter(|node| *node != self.us().node).collect();
+            let looks = others.into_iter().map(|node| self.cuts_effective(node, 0, LOOK_AFTER));
+            for failed in join_all(looks).await.into_iter().filter_map(Result::err) {
+                tracing::debug!(why = %failed, "a peer is out of reach");
+            }
+            tokio::time::sleep(LOOK_AFTER).await;
+        }
+    }
+
     pub async fn propose(&self, node: NodeId, group: &Forwarded, within: Duration) -> Result<Vec<Outcome>, CallError> {
         let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
         call(group, within, |frame| async move { client.propose(frame).await }).await

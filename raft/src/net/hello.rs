@@ -142,7 +142,7 @@ impl Introduction {
         }
         self.rosters.admits(peer.node, &peer.public_key, theirs.voucher.as_ref())?;
         if let Some(known) = self.rosters.now().members.get(&peer.node).and_then(|member| member.start.clone()) {
-            judge_start(&known, &theirs.start)?;
+            judge_start(peer.node, &known, &theirs.start)?;
         }
         self.memory.meet(theirs)
     }

@@ -43,9 +43,9 @@ impl PeerMemory {
     pub fn meet(&self, hello: &Hello) -> Result<(), String> {
         let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
         let node = hello.node.0;
-        let started = known.starts.get(&node).map_or(Ok(()), |seen| judge_start(seen, &hello.start));
+        let started = known.starts.get(&node).map_or(Ok(()), |seen| compare_starts(seen, &hello.start));
         let judged = started.and_then(|()| known.acknowledged.get(&node).map_or(Ok(()), |log| judge_log(log, hello)));
-        judged.map_err(|why| format!("{why}; remove the node, and join it afresh with an empty data folder"))?;
+        judged.map_err(|why| with_remedy(hello.node, &why))?;
         if known.starts.get(&node) != Some(&hello.start) {
             known.starts.insert(node, hello.start.clone());
             folder::write_value(&self.file, &known.starts)
@@ -67,7 +67,16 @@ impl PeerMemory {
     }
 }
 
-pub(super) fn judge_start(seen: &Start, shown: &Start) -> Result<(), String> {
+/// Judges a start that a peer's store shows by one that is known of it.
+pub(super) fn judge_start(node: NodeId, seen: &Start, shown: &Start) -> Result<(), String> {
+    compare_starts(seen, shown).map_err(|why| with_remedy(node, &why))
+}
+
+fn with_remedy(node: NodeId, why: &str) -> String {
+    format!("{why}; remove the node (flotilla cluster remove {node}), and join it afresh with an empty data folder")
+}
+
+fn compare_starts(seen: &Start, shown: &Start) -> Result<(), String> {
     if seen.identity != shown.identity {
         return Err("its store has another identity than the one known: it was wiped or replaced".to_owned());
     }

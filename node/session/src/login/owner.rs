@@ -140,9 +140,8 @@ impl Owner {
         let reason = gate.ended().map_or_else(|| reason.to_owned(), ToString::to_string);
         let (mut bytes_uploaded, mut bytes_downloaded) = (0, 0);
         if let Some(session) = self.lifecycle.take_session() {
-            session.clear_away().await;
+            session.clear_away(&reason).await;
             (bytes_uploaded, bytes_downloaded) = session.bytes_moved();
-            session.log_end(&reason);
         }
         let close = CloseSession { session: self.entry.id, reason, bytes_uploaded, bytes_downloaded };
         let _ = self.repeat(self.lease.number(), Command::CloseSession(close), None).await;

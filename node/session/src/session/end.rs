@@ -18,8 +18,9 @@ impl Session {
         self.lifecycle.closed().await;
     }
 
-    /// After all jobs have returned and no new one can begin.
-    pub(crate) async fn clear_away(&self) {
+    /// After all jobs have returned and no new one can begin. The end is logged as soon as nothing can move any more: leaving the
+    /// account may have to wait for a quorum.
+    pub(crate) async fn clear_away(&self, reason: &str) {
         let open: Vec<_> = {
             let mut files = self.open_files.lock().unwrap_or_else(PoisonError::into_inner);
             files.drain().map(|(_, file)| file).collect()
@@ -32,6 +33,7 @@ impl Session {
         }
         // A caught file may still be measured: its credit belongs to this session.
         self.connection.jobs_done().await;
+        self.log_end(reason);
         let account = self.account.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Nobody else holds it: jobs have returned. If somebody does, it leaves when dropped.
         if let Some(account) = account.and_then(Arc::into_inner) {
@@ -45,7 +47,7 @@ impl Session {
         (self.bytes_uploaded.load(Ordering::Relaxed), self.bytes_downloaded.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn log_end(&self, reason: &str) {
+    fn log_end(&self, reason: &str) {
         let (bytes_uploaded, bytes_downloaded) = self.bytes_moved();
         tracing::info!(
             sender = "session_end",

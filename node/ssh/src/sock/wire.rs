@@ -120,6 +120,13 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    /// The descriptor goes after a cut has reset it, not before.
+    fn drop(&mut self) {
+        self.gate().settle();
+    }
+}
+
 /// Throws away what the kernel holds and sends RST, now and at the drop.
 fn reset(tcp: &TcpStream) {
     let lingering = tcp.set_zero_linger();

@@ -46,11 +46,10 @@ impl AsyncWrite for Sock {
         let this = self.get_mut();
         if !this.shut {
             this.shut = true;
-            // A cut resets; seen here before it has, it must not look like an end in order.
-            if this.wire.gate().check().is_ok() {
-                // Fails when the client has gone, which is as good.
-                let _ = socket2::SockRef::from(this.tcp()).shutdown(std::net::Shutdown::Write);
-            }
+            // A cut resets, and must not look like an end in order; without one it fails when the client has gone, which is as good.
+            let tcp = this.wire.tcp();
+            let _ =
+                this.wire.gate().write(|| socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write).map(|()| 0));
             if this.wire.says_goodbye() {
                 this.goodbye = Some(Box::pin(tokio::time::sleep(GOODBYE)));
             }
