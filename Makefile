@@ -24,12 +24,13 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy (PyPI sftpgo-client: by its test, into the target folder), strace, nftables, faketime
+test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy (PyPI sftpgo-client: by its test, into the target folder), strace, nftables, faketime, python3-venv
 	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy faketime:faketime /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv); \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
-	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, sftp-server, strace, faketime"; fi
+	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, haproxy, faketime, sftp-server, strace, ip, nft, python3 with venv"; fi
 
 test: test-needs ## all tests, against real OpenSSH clients and real processes
 	$(CARGO) build --locked -p flotilla
@@ -45,7 +46,7 @@ ssh-audit:       ## ssh-audit against a node: fails on anything beyond the decid
 
 bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quick only tries it)
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
-	$(CARGO) run --release --locked -p flotilla-jepsen --bin bench -- $(ARGS)
+	$(TARGET)/release/bench $(ARGS)
 	$(CARGO) bench --locked -p flotilla-raft -p flotilla-model -p flotilla-vfs
 
 # What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.
@@ -60,7 +61,7 @@ jepsen:          ## one fault run: W=workloads F=faults N=nodes S=seconds OUT=fo
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
 	$(TARGET)/release/flotilla-jepsen run -w $(W) -f $(F) -n $(N) -s $(S) -o $(OUT) $(ARGS)
 
-jepsen-smoke:    ## the two minutes of CI: three nodes, kill, pause, partition, fast restart
+jepsen-smoke:    ## a fault run of some two minutes, not part of .ci/run: three nodes, kill, pause, partition, fast restart
 	$(CARGO) build --locked -p flotilla -p flotilla-jepsen
 	$(TARGET)/debug/flotilla-jepsen run -w $(W) -f kill,pause,pause-holder,partition,fast-restart -s 90 -o $(OUT) $(ARGS)
 

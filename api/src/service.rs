@@ -26,6 +26,7 @@ use std::time::Duration;
 use flotilla_auth::{Verifier, VerifierConfig};
 use flotilla_cluster::{Cluster, new_request_id};
 use flotilla_model::{Command, CommandId, Done, LogIndex, NodeId, RequestId, Root, State, StorageName};
+use futures::{StreamExt, TryStreamExt};
 
 pub use self::identity::Caller;
 use self::throttle::Throttle;
@@ -47,6 +48,56 @@ pub struct Changed {
     pub done: Done,
     /// Nodes that have not confirmed that the sessions concerned are cut; nothing of those is acknowledged later than a lease.
     pub unconfirmed: Vec<NodeId>,
+}
+
+impl Changed {
+    /// With what another change left to wait for.
+    pub(crate) fn and(mut self, other: Changed) -> Changed {
+        self.index = self.index.max(other.index);
+        self.unconfirmed.extend(other.unconfirmed);
+        self.unconfirmed.sort_unstable();
+        self.unconfirmed.dedup();
+        self
+    }
+
+    /// At which index the record was made, if the change made one.
+    fn made_at(&self) -> Option<LogIndex> {
+        match self.done {
+            Done::Revision(revision) => Some(revision),
+            _ => None,
+        }
+    }
+
+    /// The record that this creation made: as it is now, or as it was made if it is gone by now or not to be seen. `there` is the
+    /// record of that name with its incarnation. An id that was used before answers for what it did then: nothing is shown that
+    /// it did not make.
+    pub(crate) fn record<T>(
+        &self,
+        there: Option<(LogIndex, T)>,
+        as_made: impl FnOnce(LogIndex) -> T,
+        called: &str,
+    ) -> Result<T, ApiError> {
+        match (there, self.made_at()) {
+            (Some((incarnation, record)), Some(made)) if incarnation == made => Ok(record),
+            (_, Some(made)) if made == self.index => Ok(as_made(made)),
+            _ => Err(self.used_before(called)),
+        }
+    }
+
+    /// Whether it was made now, and not by an earlier request under the same id.
+    pub(crate) fn is_first(&self, called: &str) -> Result<(), ApiError> {
+        if self.made_at() == Some(self.index) { Ok(()) } else { Err(self.used_before(called)) }
+    }
+
+    /// Not definite: the earlier request may have made the record, which is gone since.
+    fn used_before(&self, called: &str) -> ApiError {
+        let text = format!(
+            "this request id was used before, and {called} is not there as that request made it: look what is there, and take a \
+             new request id for a new change"
+        );
+        let (request_id, log_index) = (Some(self.request_id), Some(self.index));
+        ApiError { definite: false, request_id, log_index, ..ApiError::new(Code::Conflict, text) }
+    }
 }
 
 /// One per node.
@@ -157,6 +208,26 @@ impl Service {
         let _turn = self.hashing.acquire().await.map_err(|error| internal(error.to_string()))?;
         let hashed = tokio::task::spawn_blocking(move || flotilla_auth::hash_password(password.as_bytes())).await;
         hashed.map_err(|error| internal(error.to_string()))?.map_err(|error| ApiError::field("password", error))
+    }
+}
+
+/// Changes that one request proposes at one time.
+const AT_ONCE: usize = 32;
+
+/// Makes a change of each item, some at a time; answers the last index and all nodes that have not confirmed. The first error ends
+/// it.
+pub(crate) async fn union<T, F: Future<Output = Result<Option<Changed>, ApiError>>>(
+    items: Vec<T>,
+    change: impl Fn(T) -> F,
+) -> Result<Option<Changed>, ApiError> {
+    let done = futures::stream::iter(items.into_iter().map(change)).buffer_unordered(AT_ONCE);
+    done.try_fold(None, |all, done| std::future::ready(Ok(both(all, done)))).await
+}
+
+pub(crate) fn both(one: Option<Changed>, other: Option<Changed>) -> Option<Changed> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
     }
 }
 

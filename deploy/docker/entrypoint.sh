@@ -8,13 +8,13 @@
 set -eu
 config=${FLOTILLA_CONFIG:-/etc/flotilla/flotilla.toml}
 data=${FLOTILLA_NODE__DATA:-/var/lib/flotilla}
-made=$data/.made
 
 if [ "${1:-serve}" != serve ]; then
 	exec /usr/bin/flotilla "$@"
 fi
 
-if [ ! -e "$made" ]; then
+# `init` and `join` give this folder its name when all of it is written.
+if [ ! -d "$data/identity" ]; then
 	if [ "${FLOTILLA_FIRST:-}" = 1 ]; then
 		/usr/bin/flotilla init --config "$config"
 	else
@@ -30,6 +30,5 @@ if [ ! -e "$made" ]; then
 		done
 		/usr/bin/flotilla join --config "$config" "$(cat "$token")"
 	fi
-	: >"$made"
 fi
 exec /usr/bin/flotilla serve --config "$config"

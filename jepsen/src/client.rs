@@ -16,7 +16,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use self::tap::Tap;
-pub use self::tap::Valve;
+pub use self::tap::{Connections, Valve};
 use crate::lab::password_of;
 
 /// Accepts any host key and keeps the reason of a disconnect.

@@ -162,7 +162,7 @@ impl Lab {
         stream::iter(made).buffer_unordered(8).try_collect().await
     }
 
-    /// The node that leads, as a majority of the nodes says.
+    /// The node that leads, as the first node says that answers and knows one.
     pub async fn leader(&self) -> Result<usize> {
         for node in 1..=self.size() {
             if let Ok((200, answer)) = self.rest(node)?.get("/api/v2/cluster").await

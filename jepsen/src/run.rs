@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::check::Findings;
-use crate::check::judge::{PROBLEM, judge};
+use crate::check::judge::{FAULTS, PROBLEM, judge};
 use crate::check::linear::Budget;
 use crate::cluster::{Fleet, Options};
 use crate::history::{Record, Recorder, write_edn};
@@ -91,6 +91,7 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
         println!("skipped: {fault}: {why}");
     }
     let recorder = Recorder::create(&folder.join("history.jsonl"))?;
+    recorder.observe(FAULTS, json!(about.faults));
     let fleet = Arc::new(Fleet::start(&plan.cluster, recorder.clone()).await.context("starting the cluster")?);
     let world = World::new(Arc::clone(&fleet), plan.seed);
     let ran = drive(plan, faults, &world).await;

@@ -1,5 +1,7 @@
-//! The suite can fail: each planted bug is caught by its workload, within two minutes in the median of its seeds.
+//! The suite can fail: each planted bug is caught by its workload, within two minutes in the median of its seeds. The same runs
+//! without a bug are valid, or a catch shows nothing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -61,7 +63,10 @@ impl Score {
     }
 }
 
-/// Runs each bug under each seed; prints the score. 0 if every bug was caught.
+/// The control of a run: its workload, faults and seed without a bug.
+type Control = (&'static str, &'static str, u64);
+
+/// Runs each bug under each seed, and its control; prints the score. 0 if every bug was caught and every control was valid.
 ///
 /// `binary` is a `flotilla` built with the feature `planted-bugs`. Without a bug named in the environment it has none.
 pub fn run(binary: &Path, out: &Path, only: &[String], seeds: u64, seconds: u64, more: &[String]) -> Result<i32> {
@@ -70,13 +75,22 @@ pub fn run(binary: &Path, out: &Path, only: &[String], seeds: u64, seconds: u64,
     ensure!(unknown.is_none(), "no such planted bug: {unknown:?}");
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let mut scores = Vec::new();
+    let mut controls: BTreeMap<Control, String> = BTreeMap::new();
     for planted in PLANTED.iter().filter(|planted| only.is_empty() || only.iter().any(|name| name == planted.bug)) {
         let mut score =
             Score { bug: planted.bug.to_owned(), seeds: (1..=seeds).collect(), caught_after_s: vec![], rules: vec![] };
         for seed in 1..=seeds {
-            if let Some((after, rule)) =
-                one(planted, binary, &out.join(format!("{}-{seed}", planted.bug)), seed, seconds, more)?
-            {
+            let control = (planted.workload, planted.faults, seed);
+            if !controls.contains_key(&control) {
+                let folder = out.join(format!("control-{}-{}-{seed}", planted.workload, planted.faults));
+                let results = one(planted, None, binary, &folder, seed, seconds, more)?;
+                let verdict = results["verdict"].as_str().unwrap_or("no verdict").to_owned();
+                println!("without a bug, {control:?}: {verdict}");
+                controls.insert(control, verdict);
+            }
+            let folder = out.join(format!("{}-{seed}", planted.bug));
+            let results = one(planted, Some(planted.bug), binary, &folder, seed, seconds, more)?;
+            if let Some((after, rule)) = caught(planted, &results, first_client(&folder)?) {
                 score.caught_after_s.push(after);
                 score.rules.push(rule);
             }
@@ -91,41 +105,55 @@ pub fn run(binary: &Path, out: &Path, only: &[String], seeds: u64, seconds: u64,
     }
     std::fs::write(out.join("mutation-score.json"), serde_json::to_string_pretty(&scores)?)?;
     let caught = scores.iter().filter(|score| score.is_caught()).count();
-    println!("mutation score: {caught} of {}", scores.len());
-    Ok(i32::from(caught < scores.len()))
+    let valid = controls.values().filter(|verdict| *verdict == "valid").count();
+    println!(
+        "mutation score: {caught} of {}; {valid} of {} runs without a bug were valid",
+        scores.len(),
+        controls.len()
+    );
+    Ok(i32::from(caught < scores.len() || valid < controls.len()))
 }
 
+/// The results of a run.
 fn one(
     planted: &Planted,
+    bug: Option<&str>,
     binary: &Path,
     folder: &PathBuf,
     seed: u64,
     seconds: u64,
     more: &[String],
-) -> Result<Option<(f64, String)>> {
+) -> Result<Value> {
     let began = Instant::now();
-    let output = Command::new(std::env::current_exe()?)
+    let mut run = Command::new(std::env::current_exe()?);
+    run.env_remove("FLOTILLA_PLANTED_BUG");
+    if let Some(bug) = bug {
+        run.env("FLOTILLA_PLANTED_BUG", bug);
+    }
+    let output = run
         .args(["run", "-w", planted.workload, "-f", planted.faults, "-s", &seconds.to_string()])
         .args(["--seed", &seed.to_string(), "--binary"])
         .arg(binary)
         .arg("--out")
         .arg(folder)
         .args(more)
-        .env("FLOTILLA_PLANTED_BUG", planted.bug)
         .output()
         .context("starting a run")?;
     let Ok(text) = std::fs::read_to_string(folder.join("results.json")) else {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::bail!("{} after {:?}: no results: {text}", planted.bug, began.elapsed());
+        anyhow::bail!("{} after {:?}: no results: {text}", bug.unwrap_or("no bug"), began.elapsed());
     };
-    let results: Value = serde_json::from_str(&text)?;
-    let began_ns = first_client(folder)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The first violation that the bug explains: seconds after the first client asked, and the rule.
+fn caught(planted: &Planted, results: &Value, began_ns: u64) -> Option<(f64, String)> {
     let violations = results["findings"].as_array().into_iter().flatten();
     let violations = violations.flat_map(|one| one["violations"].as_array().into_iter().flatten());
     let caught = violations.filter(|one| planted.rules.iter().any(|rule| one["rule"] == *rule));
     let caught = caught.filter_map(|one| Some((one["at_ns"].as_u64()?, one["rule"].as_str()?.to_owned())));
     let first = caught.min_by_key(|(at, _)| *at);
-    Ok(first.map(|(at, rule)| (at.saturating_sub(began_ns) as f64 / 1e9, rule)))
+    first.map(|(at, rule)| (at.saturating_sub(began_ns) as f64 / 1e9, rule))
 }
 
 /// When the first client asked for something.

@@ -1,5 +1,8 @@
 //! What the first node says to a new cluster: host keys, the first admin token, under `dev` also the demo user. Once.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +21,13 @@ pub const CA_KEY: &str = "ca-key";
 /// `dev` starts its nodes within a minute.
 const JOIN_TOKEN_MS: u64 = 10 * 60 * 1_000;
 
-/// How long the first node tries before it gives up and says why.
+/// The name of a cluster's first admin token; `token reset` makes that one anew if it is told no other.
+pub const FIRST_TOKEN: &str = "admin";
+
+/// How long the first node tries one command before it gives up and says why.
 const LIMIT: Duration = Duration::from_secs(60);
+/// A cluster that does not answer is asked again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A file in the first node's identity, made by `init` and `dev`.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +55,7 @@ pub struct Demo {
 }
 
 impl Bootstrap {
-    pub fn load(file: &Path) -> Result<Option<Bootstrap>> {
+    fn load(file: &Path) -> Result<Option<Bootstrap>> {
         match std::fs::read_to_string(file) {
             Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| file.display().to_string())?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -55,18 +63,33 @@ impl Bootstrap {
         }
     }
 
-    /// Sets a new cluster up. The host keys come last: they mark the work as done.
-    pub async fn apply(&self, cluster: &Arc<dyn Cluster>) -> Result<()> {
+    /// Applies what the file says, if there is one, and removes it: once done, a start waits for nobody.
+    pub async fn once(file: &Path, cluster: &Arc<dyn Cluster>) -> Result<()> {
+        let Some(bootstrap) = Bootstrap::load(file)? else { return Ok(()) };
+        bootstrap.apply(cluster).await?;
+        if let Err(error) = std::fs::remove_file(file) {
+            // The next start finds that it was done.
+            tracing::warn!(sender = "node", file = %file.display(), error = %error, "not removed");
+        }
+        Ok(())
+    }
+
+    /// Sets a new cluster up, unless that was done. The host keys come last: they mark the work as done. Waits without a limit
+    /// for a quorum: without one a founder that starts again cannot tell a new cluster from its own.
+    async fn apply(&self, cluster: &Arc<dyn Cluster>) -> Result<()> {
         let mut applied = cluster.applied();
-        let initialised = async {
-            while cluster.state().settings().is_none() {
-                applied.changed().await?;
+        loop {
+            if cluster.state().secret(HOST_KEYS).is_some() {
+                return Ok(());
             }
-            anyhow::Ok(())
-        };
-        let waited = tokio::time::timeout(LIMIT, initialised).await;
-        waited.context("a new cluster needs a quorum of its nodes")??;
-        cluster.barrier(LIMIT).await.context("a new cluster needs a quorum of its nodes")?;
+            if cluster.state().settings().is_none() {
+                applied.changed().await.context("consensus ended")?;
+            } else if cluster.barrier(LIMIT).await.is_ok() {
+                break;
+            } else {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
         if cluster.state().secret(HOST_KEYS).is_some() {
             return Ok(());
         }

@@ -105,6 +105,18 @@ pub enum AdminCommand {
     Ping,
 }
 
+impl AdminCommand {
+    /// It prints a secret of which the cluster gets the hash.
+    fn makes_secret(&self) -> bool {
+        matches!(
+            self,
+            AdminCommand::Token(token::TokenCommand::Create { .. } | token::TokenCommand::Reset { .. })
+                | AdminCommand::ApiKey(api_key::ApiKeyCommand::Add { .. })
+                | AdminCommand::Cluster(cluster::ClusterCommand::Token { .. })
+        )
+    }
+}
+
 /// Runs a verb, prints what it gives, says how it ended.
 pub async fn run(command: AdminCommand, globals: Globals) -> ExitCode {
     let format = globals.output;
@@ -119,6 +131,12 @@ pub async fn run(command: AdminCommand, globals: Globals) -> ExitCode {
 
 async fn execute(command: AdminCommand, globals: Globals) -> Result<Output, Failure> {
     let format = globals.output;
+    if globals.request_id.is_some() && command.makes_secret() {
+        return Err(Failure::usage(
+            "--request-id: not with a verb that makes a secret. If a first call came through, the cluster has that call's \
+             secret and would not take this one's: delete what it may have made and make it anew, without --request-id",
+        ));
+    }
     if let AdminCommand::Cluster(cluster::ClusterCommand::Recover { config, others_are_lost }) = &command {
         return cluster::recover(config, *others_are_lost).await;
     }

@@ -1,5 +1,8 @@
 //! Answers machines that want to join, and keeps the cluster's keys: what needs the cluster key of this node.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +11,7 @@ use async_trait::async_trait;
 use flotilla_api::{HostKeyView, Vault};
 use flotilla_cluster::{Cluster, new_request_id, voter_notes};
 use flotilla_model::command::{AdmitNode, PutSecret, ResealSecrets};
-use flotilla_model::{Command, CommandId, Done, NodeId};
+use flotilla_model::{Command, CommandId, Done, MembershipRefusal, NodeId, Refusal};
 use flotilla_raft::roster::{Voucher, vouched};
 use flotilla_raft::{Desk, Handle, JOIN_VERSION, JoinAnswer, JoinRequest, Welcome, pki};
 use sha2::{Digest, Sha256};
@@ -81,6 +84,28 @@ impl NodeDesk {
         Ok(())
     }
 
+    /// Callers show no certificate here: a secret that the cluster does not know is refused without an entry in the log.
+    async fn known_token(&self, request: &JoinRequest) -> Result<(), JoinAnswer> {
+        let hash: [u8; 32] = Sha256::digest(&request.secret).into();
+        let known = || {
+            let state = self.handle.state();
+            state.settings().is_some_and(|settings| settings.join_tokens.iter().any(|token| token.hash == hash))
+        };
+        if known() {
+            return Ok(());
+        }
+        if let Err(error) = self.handle.refusal_barrier(ADMIT_WITHIN).await {
+            return Err(JoinAnswer::Refused {
+                why: format!("{error}; the same token may be tried again"),
+                again: true,
+            });
+        }
+        if known() {
+            return Ok(());
+        }
+        Err(JoinAnswer::Refused { why: Refusal::from(MembershipRefusal::UnknownToken).to_string(), again: false })
+    }
+
     async fn admit(&self, request: &JoinRequest) -> Result<NodeId, JoinAnswer> {
         let command = AdmitNode {
             token_hash: Sha256::digest(&request.secret).into(),
@@ -131,6 +156,9 @@ impl Desk for NodeDesk {
         if let Err(why) = self.check(&request) {
             return JoinAnswer::Refused { why, again: false };
         }
+        if let Err(refused) = self.known_token(&request).await {
+            return refused;
+        }
         let node = match self.admit(&request).await {
             Ok(node) => node,
             Err(refused) => return refused,
@@ -176,10 +204,10 @@ impl NodeDesk {
         });
         let plain = plain.collect::<Result<Vec<_>>>()?;
         let key = new_cluster_key();
-        self.keyring.add(&key)?;
         let members = self.handle.roster().members.len();
         let having = self.handle.offer_key(&key, OFFER_WITHIN).await.len() + 1;
         ensure!(having > members / 2, "only {having} of {members} members could be given the new cluster key");
+        self.keyring.add(&key)?;
         let ring = Keyring::of(&key)?;
         let sealed = plain.into_iter().map(|(name, revision, plain)| {
             let sealed = ring.seal(cluster_id, &name, &plain)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::bootstrap::Demo;
+use crate::bootstrap::{Demo, FIRST_TOKEN};
 use crate::config::{
     AdminSection, Config, Durability, HealthSection, LogSection, NodeSection, PeersSection, RaftSection, SftpListen,
     SftpSection, StorageSection,
@@ -180,7 +180,7 @@ fn make_cluster(arguments: &DevArgs, dir: &Path) -> Result<()> {
     let mut tokens: Vec<JoinToken> =
         (1..arguments.nodes).map(|_| JoinToken::new(cluster_id.clone(), [0; 32], contact.clone())).collect();
     let join_tokens = tokens.iter().map(JoinToken::hash).collect();
-    let first = First { token_name: "dev".into(), token, demo: Some(demo), join_tokens };
+    let first = First { token_name: FIRST_TOKEN.into(), token, demo: Some(demo), join_tokens };
     let ca_pem = found(&config(arguments, dir, 1, &cluster_id)?, &cluster_id, first)?;
     let fingerprint = flotilla_raft::pki::fingerprint(&ca_pem)?;
     tokens.iter_mut().for_each(|token| token.ca_fingerprint = fingerprint);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use flotilla_raft::{JOIN_VERSION, JoinAnswer, JoinError, JoinRequest, Welcome, pki};
 use sha2::{Digest, Sha256};
 
-use crate::bootstrap::{Bootstrap, CA_KEY, Demo, HOST_KEYS, hex};
+use crate::bootstrap::{Bootstrap, CA_KEY, Demo, FIRST_TOKEN, HOST_KEYS, hex};
 use crate::config::{AdminSection, Config, ConfigArgs, NodeSection, PeersSection, SftpListen, StorageSection};
 use crate::identity::{Identity, Member, NewIdentity, replace_private};
 use crate::join_token::JoinToken;
@@ -153,7 +153,7 @@ pub fn init(arguments: InitArgs) -> Result<()> {
     let (config, is_new) = arguments.machine.config()?;
     let token = random_text(40);
     let token_file = arguments.token_out.unwrap_or_else(|| config.node.data.join("admin.token"));
-    let first = First { token_name: "init".to_owned(), token: token.clone(), demo: None, join_tokens: Vec::new() };
+    let first = First { token_name: FIRST_TOKEN.to_owned(), token: token.clone(), demo: None, join_tokens: Vec::new() };
     let cluster_id = uuid::Uuid::new_v4().to_string();
     Identity::refuse_used(&config.node.data)?;
     make_private_folder(&config.node.data)?;

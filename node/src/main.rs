@@ -24,8 +24,12 @@ mod upkeep;
 mod watchdog;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+/// What still runs when all work is done is given up after this.
+const HUNG: Duration = Duration::from_secs(2);
 
 /// SFTP that survives its servers.
 #[derive(Parser)]
@@ -76,7 +80,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
         Command::Init(arguments) => outcome(init::init(arguments)),
         Command::Join(join) => outcome(runtime().and_then(|runtime| runtime.block_on(init::join(join)))),
-        Command::Serve(serve) => outcome(runtime().and_then(|runtime| runtime.block_on(serve::run(serve)))),
+        Command::Serve(serve) => outcome(runtime().and_then(|runtime| to_the_end(runtime, serve::run(serve)))),
         Command::Config(command) => match config::command::run(command) {
             Ok(output) => output.print(arguments.globals.output),
             Err(error) => outcome(Err(error)),
@@ -99,6 +103,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("flotilla").build()?)
 }
 
+/// A call to a storage that hangs does not keep a drained node's process alive.
+fn to_the_end<T>(runtime: tokio::runtime::Runtime, run: impl Future<Output = T>) -> T {
+    let ended = runtime.block_on(run);
+    runtime.shutdown_timeout(HUNG);
+    ended
+}
+
 fn outcome(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,5 +117,19 @@ fn outcome(result: anyhow::Result<()>) -> ExitCode {
             eprintln!("flotilla: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_call_that_hangs_does_not_keep_the_process() {
+        let (holds, hangs) = std::sync::mpsc::channel::<()>();
+        let run = async {
+            tokio::task::spawn_blocking(move || hangs.recv());
+            7
+        };
+        assert_eq!(super::to_the_end(super::runtime().expect("a runtime"), run), 7);
+        drop(holds);
     }
 }

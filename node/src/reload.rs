@@ -1,6 +1,6 @@
 //! SIGHUP: reads the configuration again, applies what can be applied to a running node and names what cannot.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::Signal;
@@ -15,11 +15,15 @@ pub const RELOADABLE: [&str; 5] =
 /// Their values are taken over while TLS was on at the start; the files are read again even if their names stay.
 const TLS: &str = "admin.tls.";
 
+/// The configuration that holds now. Who applies a part of it keeps the guard meanwhile, so that a reload comes before or after.
+pub fn running(config: &Mutex<Config>) -> MutexGuard<'_, Config> {
+    config.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// What a running node's parts are told.
 pub struct Reloader {
     pub arguments: ConfigArgs,
-    /// What holds now.
-    pub config: Config,
+    pub running: Arc<Mutex<Config>>,
     pub logs: Logs,
     pub ssh: flotilla_ssh::Handle,
     pub tls: Option<Arc<flotilla_api::Tls>>,
@@ -34,7 +38,7 @@ struct Changes {
 
 impl Reloader {
     /// Until the process ends. An error leaves everything as it was.
-    pub async fn run(mut self, mut hangup: Signal) {
+    pub async fn run(self, mut hangup: Signal) {
         while hangup.recv().await.is_some() {
             notify::reloading();
             match self.reload() {
@@ -56,31 +60,34 @@ impl Reloader {
         }
     }
 
-    fn reload(&mut self) -> Result<Changes> {
+    fn reload(&self) -> Result<Changes> {
         let next = self.arguments.load()?.config;
-        let changes = compare(&self.config, &next, self.tls.is_some())?;
-        let applied = self.merged(&next);
+        let mut config = running(&self.running);
+        let changes = compare(&config, &next, self.tls.is_some())?;
+        let applied = self.merged(&config, &next);
         // All that can fail comes first.
         let trusted: Result<Vec<flotilla_ssh::Cidr>, _> =
             applied.sftp.trusted_proxies.iter().map(|text| text.parse()).collect();
         let trusted_proxies = trusted.context("sftp.trusted_proxies")?;
         let material = admin_tls::load(&applied)?;
+        let log = self.logs.prepare(&applied.log)?;
+        // The last step that can fail.
         if let (Some(tls), Some(material)) = (&self.tls, &material) {
             tls.replace(material).context("admin.tls")?;
         }
-        self.logs.reload(&applied.log)?;
+        self.logs.replace(log);
         self.ssh.reload(flotilla_ssh::Reloadable {
             trusted_proxies,
             login_grace: std::time::Duration::from_secs(applied.sftp.login_grace_seconds),
             connections: applied.sftp.max_connections,
         });
-        self.config = applied;
+        *config = applied;
         Ok(changes)
     }
 
     /// The running configuration with the reloadable keys of the new one.
-    fn merged(&self, next: &Config) -> Config {
-        let mut config = self.config.clone();
+    fn merged(&self, running: &Config, next: &Config) -> Config {
+        let mut config = running.clone();
         config.log = next.log.clone();
         config.sftp.trusted_proxies = next.sftp.trusted_proxies.clone();
         config.sftp.login_grace_seconds = next.sftp.login_grace_seconds;

@@ -1,7 +1,7 @@
 //! `flotilla serve`: wires one node together and runs it until SIGTERM.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -46,11 +46,13 @@ pub async fn run(arguments: ServeArgs) -> Result<()> {
     }
     // From here on SIGHUP asks for a reload and does not end the process.
     let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    // One for the whole life: none that comes between two waits is lost.
+    let stop = Stop::new()?;
     let config = arguments.config.load()?.config;
     let logs = Logs::init(&config.log)?;
     let metrics = telemetry::init_metrics()?;
     let drain = CancellationToken::new();
-    let outcome = serve(&arguments, config, (logs, hangup), metrics, drain).await;
+    let outcome = serve(&arguments, config, (logs, hangup, stop), metrics, drain).await;
     if let Err(error) = &outcome {
         tracing::error!(sender = "node", error = format!("{error:#}"), "ended");
     }
@@ -60,7 +62,7 @@ pub async fn run(arguments: ServeArgs) -> Result<()> {
 async fn serve(
     arguments: &ServeArgs,
     config: Config,
-    (logs, hangup): (Logs, tokio::signal::unix::Signal),
+    (logs, hangup, mut stop): (Logs, tokio::signal::unix::Signal, Stop),
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     drain: CancellationToken,
 ) -> Result<()> {
@@ -69,8 +71,7 @@ async fn serve(
     let identity = Arc::new(Identity::open(&config.node.data)?);
     check_pins(&config, &identity.member)?;
     let keyring = Arc::new(identity.keyring()?);
-    let storages = open_storages(&config).await?;
-    let bootstrap = Bootstrap::load(&identity.bootstrap_file())?;
+    let storages = stop.ends(open_storages(&config)).await?;
     let raft_config = raft_config(&config, &identity)?;
     let (raft, handle) = flotilla_raft::RaftNode::start(raft_config).await.context("starting consensus")?;
     let cluster: Arc<dyn Cluster> = Arc::new(handle.clone());
@@ -104,15 +105,14 @@ async fn serve(
     let mut api = tokio::spawn(api.run(stop_api.clone()));
     watchdog::start(tokio::runtime::Handle::current(), handle.clone(), drain.clone())?;
     notify::status("waiting for the cluster");
-    if let Some(bootstrap) = bootstrap {
-        bootstrap.apply(&cluster).await?;
-    }
+    stop.ends(Bootstrap::once(&identity.bootstrap_file(), &cluster)).await?;
     handle.set_desk(Arc::clone(&desk) as _);
-    let host_keys = parse_host_keys(&wait_host_keys(&handle, &keyring, &identity.member.cluster_id).await?)?;
-    let upkeep = tokio::spawn(upkeep::run(desk, config.clone(), tls.clone()));
+    let host_keys = stop.ends(wait_host_keys(&handle, &keyring, &identity.member.cluster_id)).await?;
+    let host_keys = parse_host_keys(&host_keys)?;
+    let running = Arc::new(Mutex::new(config.clone()));
+    let upkeep = tokio::spawn(upkeep::run(desk, Arc::clone(&running), tls.clone()));
     let ssh = SshServer::bind(ssh_config(&config, host_keys)?, Arc::clone(&core), Arc::clone(&cluster))?;
-    let reloader =
-        Reloader { arguments: arguments.config.clone(), config: config.clone(), logs, ssh: ssh.handle(), tls };
+    let reloader = Reloader { arguments: arguments.config.clone(), running, logs, ssh: ssh.handle(), tls };
     tokio::spawn(reloader.run(hangup));
     let host_keys =
         tokio::spawn(follow_host_keys(handle.clone(), keyring, identity.member.cluster_id.clone(), ssh.handle()));
@@ -123,7 +123,7 @@ async fn serve(
     let mut failure = handle.failure();
     let mut drain_asked = handle.drain_asked();
     tokio::select! {
-        _ = stop_signal() => {}
+        () = stop.asked() => {}
         _ = drain_asked.wait_for(|asked| *asked) => {}
         ended = &mut ssh => bail!("the SFTP listener ended: {ended:?}"),
         ended = &mut api => bail!("the admin listener ended: {ended:?}"),
@@ -173,10 +173,7 @@ async fn wait_host_keys(handle: &Handle, keyring: &Keyring, cluster_id: &str) ->
         if let Some(keys) = open_secret(handle, keyring, cluster_id, HOST_KEYS).await? {
             return Ok(keys);
         }
-        tokio::select! {
-            changed = applied.changed() => changed.context("consensus ended")?,
-            () = stop_signal() => bail!("stopped before the cluster was set up"),
-        }
+        applied.changed().await.context("consensus ended")?;
     }
 }
 
@@ -237,15 +234,31 @@ fn check_pins(config: &Config, member: &Member) -> Result<()> {
     Ok(())
 }
 
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT since this was made: one that comes while nobody waits is met by the next wait.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Ends a step of the start.
+    async fn ends<T>(&mut self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = step => done,
+            () = self.asked() => bail!("stopped before the node served"),
+        }
     }
 }
 
@@ -345,4 +358,18 @@ fn ssh_config(config: &Config, host_keys: flotilla_ssh::HostKeys) -> Result<flot
         },
         engine: flotilla_sftp::Config::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_between_two_waits_is_met_by_the_next() {
+        let mut stop = Stop::new().expect("signals");
+        stop.ends(async { Ok(()) }).await.expect("nobody has asked yet");
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).expect("sent");
+        let waited = stop.ends(std::future::pending::<Result<()>>()).await;
+        assert!(waited.expect_err("stopped").to_string().contains("stopped before"));
+    }
 }

@@ -28,16 +28,10 @@ pub struct Logs {
 struct Output(Arc<ArcSwapOption<File>>);
 
 impl Output {
-    fn open(&self, path: Option<&Path>) -> Result<()> {
-        let opened = match path {
-            Some(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                Some(Arc::new(file.with_context(|| format!("log.file = {}", path.display()))?))
-            }
-            None => None,
-        };
-        self.0.store(opened);
-        Ok(())
+    fn open(path: Option<&Path>) -> Result<Option<Arc<File>>> {
+        let Some(path) = path else { return Ok(None) };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Some(Arc::new(file.with_context(|| format!("log.file = {}", path.display()))?)))
     }
 }
 
@@ -54,11 +48,17 @@ impl Write for Output {
     }
 }
 
+/// Checked and opened, not in use yet.
+pub struct NextLog {
+    filter: EnvFilter,
+    file: Option<Arc<File>>,
+}
+
 impl Logs {
     /// Installs the log writer. Fields are flattened into the line: no nesting, no spans, no colour.
     pub fn init(log: &LogSection) -> Result<Logs> {
         let output = Output::default();
-        output.open(log.file.as_deref())?;
+        output.0.store(Output::open(log.file.as_deref())?);
         let (filter, handle) = reload::Layer::new(filter(log)?);
         let writer = output.clone();
         let layer = tracing_subscriber::fmt::layer().event_format(JsonLine).with_writer(move || writer.clone());
@@ -70,11 +70,15 @@ impl Logs {
         Ok(Logs { filter: handle, output })
     }
 
-    /// Another level; and the file is opened again, so that a rotated one is let go.
-    pub fn reload(&self, log: &LogSection) -> Result<()> {
-        let filter = filter(log)?;
-        self.output.open(log.file.as_deref())?;
-        self.filter.reload(filter).context("log.level")
+    /// Another level; and the file is opened again, so that a rotated one is let go. Nothing changes before `replace`.
+    pub fn prepare(&self, log: &LogSection) -> Result<NextLog> {
+        Ok(NextLog { filter: filter(log)?, file: Output::open(log.file.as_deref())? })
+    }
+
+    pub fn replace(&self, next: NextLog) {
+        self.output.0.store(next.file);
+        // Fails only without the subscriber, which lives as long as the process.
+        let _ = self.filter.reload(next.filter);
     }
 }
 

@@ -37,6 +37,14 @@ impl Manager {
                 self.drain.send_replace(true);
                 Managed::Done
             }
+            Manage::OfferKey(_) | Manage::Keys if !self.shared.rosters.now().members.contains_key(&from) => {
+                tracing::warn!(
+                    event = "key_refused",
+                    node = from.0,
+                    "a node that is not known as a member asks for keys"
+                );
+                Managed::Refused(format!("node {from} is not known here as a member: cluster keys are for members"))
+            }
             Manage::OfferKey(key) => match self.desk.get() {
                 None => Managed::Refused("this node is starting".to_owned()),
                 Some(desk) => desk.keep_key(&key).map_or_else(Managed::Refused, |()| Managed::Done),

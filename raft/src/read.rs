@@ -11,13 +11,13 @@ use flotilla_cluster::Unavailable;
 use flotilla_model::LogIndex;
 use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::net::Peers;
 use crate::shared::Shared;
 use crate::types::Raft;
 
-/// Reads that may wait for the next round.
+/// Reads that may wait for the next round, and as many more behind them in the channel.
 const QUEUE: usize = 8_192;
 const ROUND_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(50);
@@ -88,11 +88,13 @@ struct Line {
 }
 
 impl Line {
-    /// Returns when a round is due, with all in `waiting` who asked before it begins: at once for a read, from
-    /// `next_refusal` on for refusals alone. `None` when nobody can ask any more.
+    /// Returns when a round is due, with all in `waiting` who asked before it begins, as far as they find room there: at once
+    /// for a read, from `next_refusal` on for refusals alone. `None` when nobody can ask any more.
     async fn round_due(&mut self, next_refusal: Instant) -> Option<()> {
         loop {
-            while let Ok(waiter) = self.waiters.try_recv() {
+            while self.has_room()
+                && let Ok(waiter) = self.waiters.try_recv()
+            {
                 self.waiting.push(waiter);
             }
             if self.waiting.iter().any(|waiter| waiter.purpose == Purpose::Read) {
@@ -100,6 +102,9 @@ impl Line {
             }
             let next = if self.waiting.is_empty() {
                 self.waiters.recv().await?
+            } else if !self.has_room() {
+                sleep_until(next_refusal).await;
+                return Some(());
             } else {
                 match timeout_at(next_refusal, self.waiters.recv()).await {
                     Ok(waiter) => waiter?,
@@ -108,6 +113,16 @@ impl Line {
             };
             self.waiting.push(next);
         }
+    }
+
+    /// Rounds may fail for long: whoever does not fit stays in the channel, and when that is full, too, is refused.
+    fn has_room(&self) -> bool {
+        self.waiting.len() < QUEUE
+    }
+
+    /// A round has failed: who still waits has the next.
+    fn drop_those_who_left(&mut self) {
+        self.waiting.retain(|waiter| !waiter.answer.is_closed());
     }
 
     fn answer(&mut self, index: LogIndex) {
@@ -138,7 +153,7 @@ impl Rounds {
                         tracing::debug!(why, "read round failed");
                     }
                     sleep(AGAIN).await;
-                    self.line.waiting.retain(|waiter| !waiter.answer.is_closed());
+                    self.line.drop_those_who_left();
                 }
             }
         }
@@ -206,5 +221,27 @@ mod tests {
         line.answer(2);
         assert_eq!(second.try_recv(), Ok(2));
         assert_eq!(later.await.expect("no panic"), Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_bounded_while_rounds_fail() {
+        for purpose in [Purpose::Read, Purpose::Refusal] {
+            let (queue, mut line) = line();
+            let fill = || (0..QUEUE).map(|_| ask(&queue, purpose)).collect::<Vec<_>>();
+            let spaced = Instant::now() + 20 * MS;
+            let first = fill();
+            line.round_due(spaced).await.expect("somebody may ask");
+            line.drop_those_who_left();
+            let _second = fill();
+            line.round_due(spaced).await.expect("somebody may ask");
+            assert_eq!(line.waiting.len(), QUEUE, "{purpose:?}");
+            let late = Waiter { purpose, answer: oneshot::channel().0 };
+            assert!(queue.try_send(late).is_err(), "{purpose:?}: it is refused");
+            drop(first);
+            line.drop_those_who_left();
+            line.round_due(spaced).await.expect("somebody may ask");
+            assert_eq!(line.waiting.len(), QUEUE, "{purpose:?}: those behind have moved up");
+            let _room = ask(&queue, purpose);
+        }
     }
 }

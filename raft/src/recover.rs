@@ -1,5 +1,6 @@
 //! Makes a cluster of one out of a survivor whose quorum is gone for good. Everything its log holds is kept, what was
-//! only on the lost nodes is lost. Nothing is written while enough of the others answer to make a quorum.
+//! only on the lost nodes is lost. Nothing is written while enough of the others answer to make a quorum. Who answers "no" is
+//! there too: a node that was removed or set back must not become a second cluster beside the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,10 +31,15 @@ pub enum RecoverError {
     #[error("data folder: {0}")]
     Store(#[from] io::Error),
     #[error(
-        "nodes {answering:?} answer: with this node they are a quorum of {voters} voters. \
-         Start this node (`flotilla serve`) instead; nothing was changed"
+        "{}: with this node they are a quorum of {voters} voters. \
+         Start this node (`flotilla serve`) instead, or do what a refusal says; nothing was changed",
+        answering.join("; ")
     )]
-    QuorumAnswers { answering: Vec<u64>, voters: usize },
+    QuorumAnswers {
+        /// A phrase for each node whose address takes connections: that it answers, and why not to this node.
+        answering: Vec<String>,
+        voters: usize,
+    },
     #[error("this node is the only member already: start it (`flotilla serve`); nothing was changed")]
     Alone,
     #[error("this node's log names no members: it never was part of a cluster; nothing was changed")]
@@ -102,8 +108,10 @@ async fn refuse_if_quorum(
     };
     let mut answering = Vec::new();
     for (node, address) in others.iter().filter(|(node, _)| voters.contains(&node.0)) {
-        if reach(&tls, &us, *node, address, config.timing.connect).await.is_ok() {
-            answering.push(node.0);
+        match reach(&tls, &us, *node, address, config.timing.connect).await {
+            Ok(Ok(())) => answering.push(format!("node {node} answers")),
+            Ok(Err(why)) => answering.push(format!("node {node} is there, but does not welcome this node ({why})")),
+            Err(nobody) => tracing::info!(node = node.0, %nobody, "nobody takes the connection"),
         }
     }
     let own = usize::from(voters.contains(&config.node.0));

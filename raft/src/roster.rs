@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use flotilla_model::{LogIndex, NodeId, State};
@@ -13,6 +14,9 @@ use tokio::sync::watch;
 
 use crate::folder::{self, FolderError, Start};
 use crate::pki;
+
+/// Wait before a failed write of the file is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A member as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,37 +61,42 @@ impl Roster {
         Roster { index: state.applied_index(), last_node: state.last_node(), members }
     }
 
-    /// Whether this key may speak as this node. The refusal is for the other side's operator.
+    /// Whether this key may speak as this node, and on whose word if it is no member that is known here. The refusal is for
+    /// the other side's operator.
     pub fn admits(
         &self,
         cluster_id: &str,
         node: NodeId,
         public_key: &[u8],
         voucher: Option<&Voucher>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<NodeId>, String> {
         if let Some(member) = self.members.get(&node) {
             if member.public_key.is_empty() || member.public_key == public_key {
-                return Ok(());
+                return Ok(None);
             }
             return Err(format!("the key of its certificate is not the one that the log holds for node {node}"));
         }
         if node <= self.last_node {
             return Err(removed(node));
         }
-        let vouched_for = voucher.is_some_and(|voucher| {
+        let vouches = |voucher: &&Voucher| {
             let by = self.members.get(&voucher.by);
             by.is_some_and(|by| pki::verify(&by.public_key, &vouched(cluster_id, node, public_key), &voucher.signature))
-        });
-        if vouched_for { Ok(()) } else { Err(format!("node {node} is not known here and no member vouches for it")) }
+        };
+        match voucher.filter(vouches) {
+            Some(voucher) => Ok(Some(voucher.by)),
+            None => Err(format!("node {node} is not known here and no member vouches for it")),
+        }
     }
 }
 
 impl Roster {
-    /// Whether whom `admits` let in once may go on: asked for each request and each read and write.
-    pub fn still_admits(&self, node: NodeId, public_key: &[u8]) -> bool {
+    /// Whether whom `admits` let in once may go on: asked for each request and each read and write. `vouched_by` is what
+    /// `admits` said: a word counts as long as who gave it is a member.
+    pub fn still_admits(&self, node: NodeId, public_key: &[u8], vouched_by: Option<NodeId>) -> bool {
         match self.members.get(&node) {
             Some(member) => member.public_key.is_empty() || member.public_key == public_key,
-            None => node > self.last_node,
+            None => node > self.last_node && vouched_by.is_some_and(|by| self.members.contains_key(&by)),
         }
     }
 }
@@ -132,13 +141,13 @@ impl Rosters {
         self.changed.subscribe()
     }
 
-    pub fn admits(&self, node: NodeId, public_key: &[u8], voucher: Option<&Voucher>) -> Result<(), String> {
+    pub fn admits(&self, node: NodeId, public_key: &[u8], voucher: Option<&Voucher>) -> Result<Option<NodeId>, String> {
         self.now.load().admits(&self.cluster_id, node, public_key, voucher)
     }
 
     /// Whether who was let in once may go on.
-    pub fn still_admits(&self, node: NodeId, public_key: &[u8]) -> bool {
-        self.now.load().still_admits(node, public_key)
+    pub fn still_admits(&self, node: NodeId, public_key: &[u8], vouched_by: Option<NodeId>) -> bool {
+        self.now.load().still_admits(node, public_key, vouched_by)
     }
 
     /// Takes what the state says, unless it is older than what is known: a log that is being applied again.
@@ -159,16 +168,27 @@ impl Rosters {
         self.changed.send_replace(index);
     }
 
-    /// Writes each change to the file. Ends with the roster's last holder.
+    /// Writes each change to the file, again and again until that succeeds. Ends with the runtime that it runs on.
     pub async fn keep(self: Arc<Self>) {
         let mut changes = self.changes();
+        // One may have come before this was first polled.
+        changes.mark_changed();
         while changes.changed().await.is_ok() {
             let roster = self.now();
+            // What only the configuration says may still be changed there.
+            if roster.index == 0 {
+                continue;
+            }
             let file = self.file.clone();
             let written = tokio::task::spawn_blocking(move || folder::write_value(&file, &*roster)).await;
-            if let Ok(Err(error)) = written {
-                tracing::warn!(%error, "the members' file could not be written");
-            }
+            let failed = match written {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(error = failed, "the members' file could not be written: trying again");
+            tokio::time::sleep(WRITE_AGAIN).await;
+            changes.mark_changed();
         }
     }
 }
@@ -199,10 +219,41 @@ mod tests {
         let roster = Roster { index: 9, last_node: NodeId(1), members };
         let signature = pki::sign(&member_key, &vouched("c", NodeId(2), &public(&new_key))).unwrap();
         let voucher = Voucher { by: NodeId(1), signature: signature.clone() };
-        roster.admits("c", NodeId(2), &public(&new_key), Some(&voucher)).unwrap();
+        let by = roster.admits("c", NodeId(2), &public(&new_key), Some(&voucher)).unwrap();
+        assert_eq!(by, Some(NodeId(1)));
         assert!(roster.admits("c", NodeId(3), &public(&new_key), Some(&voucher)).is_err(), "another id");
         assert!(roster.admits("d", NodeId(2), &public(&new_key), Some(&voucher)).is_err(), "another cluster");
         let stranger = Voucher { by: NodeId(7), signature };
         assert!(roster.admits("c", NodeId(2), &public(&new_key), Some(&stranger)).is_err(), "no member");
+    }
+
+    #[test]
+    fn a_word_counts_no_longer_than_its_giver_is_a_member() {
+        let members = BTreeMap::from([(NodeId(1), member(b"one")), (NodeId(3), member(b"three"))]);
+        let mut roster = Roster { index: 9, last_node: NodeId(3), members };
+        assert!(roster.still_admits(NodeId(99), b"key", Some(NodeId(3))));
+        assert!(!roster.still_admits(NodeId(99), b"key", None), "nobody vouches");
+        roster.members.remove(&NodeId(3));
+        assert!(!roster.still_admits(NodeId(99), b"key", Some(NodeId(3))));
+        roster.members.insert(NodeId(99), member(b"key"));
+        assert!(roster.still_admits(NodeId(99), b"key", Some(NodeId(3))), "a member needs nobody's word");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_from_before_is_written_too_and_a_failed_write_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("later");
+        let file = folder.join("ROSTER");
+        let rosters = Rosters::open("c", &file, Roster::default()).unwrap();
+        let members = BTreeMap::from([(NodeId(1), member(b"one"))]);
+        let roster = Roster { index: 9, last_node: NodeId(1), members };
+        rosters.now.store(Arc::new(roster.clone()));
+        rosters.changed.send_replace(9);
+        tokio::spawn(Arc::clone(&rosters).keep());
+        // Time stands still while a write is under way.
+        tokio::time::sleep(WRITE_AGAIN / 2).await;
+        std::fs::create_dir(&folder).unwrap();
+        tokio::time::sleep(WRITE_AGAIN).await;
+        assert_eq!(folder::read_value::<Roster>(&file).unwrap(), Some(roster));
     }
 }

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::Admin;
 use super::reply::{answer, caller, is_stale, page_size, request_id, result};
 use crate::error::ApiError;
+use crate::service::Caller;
 use crate::service::record_input::{
     AdminInput, GroupInput, MountInput, cannot_change, folder_spec, group_spec, role_spec, set_admin_field,
 };
@@ -53,9 +54,8 @@ macro_rules! records {
                 let record = request.$field.unwrap_or_default();
                 let name = Name::parse(&record.$key).map_err(ApiError::from)?;
                 let spec = self.$spec_of(input).await?;
-                let changed = self.service.create_record::<$spec>(&caller, id, name.clone(), spec).await?;
-                let state = self.service.local_state();
-                let $field = state.kept::<$spec>(&name).map(|row| $shown(&state, row));
+                let (changed, state, row) = self.service.create_record::<$spec>(&caller, id, name, spec).await?;
+                let $field = Some($shown(&caller, &state, &row));
                 Ok(answer(changed.index, v1::$change { $field, result: Some(result(&changed)) }))
             }
 
@@ -65,7 +65,7 @@ macro_rules! records {
                 let stale = is_stale(request.consistency)?;
                 let (state, row) = self.service.record::<$spec>(&caller, &request.$key, stale).await?;
                 let log_index = state.applied_index();
-                Ok(answer(log_index, v1::$get_response { $field: Some($shown(&state, &row)), log_index }))
+                Ok(answer(log_index, v1::$get_response { $field: Some($shown(&caller, &state, &row)), log_index }))
             }
 
             async fn $list(&self, request: Request<v1::$list_request>) -> Result<Response<v1::$list_response>, Status> {
@@ -77,7 +77,7 @@ macro_rules! records {
                     self.service.records_after::<$spec>(&caller, after.as_ref(), size + 1, stale).await?;
                 let (rows, next_page_token) = cut(rows, size);
                 let log_index = state.applied_index();
-                let $list_field = rows.iter().map(|row| $shown(&state, row)).collect();
+                let $list_field = rows.iter().map(|row| $shown(&caller, &state, row)).collect();
                 Ok(answer(log_index, v1::$list_response { $list_field, next_page_token, log_index }))
             }
 
@@ -93,7 +93,7 @@ macro_rules! records {
                 let edit = |spec: &mut $spec| mask.iter().try_for_each(|field| $set(spec, &wanted, field));
                 let changed = self.service.edit_record(&caller, id, &name, expected, edit).await?;
                 let state = self.service.local_state();
-                let $field = state.kept::<$spec>(&name).map(|row| $shown(&state, row));
+                let $field = state.kept::<$spec>(&name).map(|row| $shown(&caller, &state, row));
                 Ok(answer(changed.index, v1::$change { $field, result: Some(result(&changed)) }))
             }
 
@@ -138,20 +138,20 @@ records!(
     delete: delete_role DeleteRoleRequest DeleteRoleResponse, change: RoleChange
 );
 
-fn shown_admin(_state: &State, row: &Kept<AdminSpec>) -> v1::Admin {
+fn shown_admin(_caller: &Caller, _state: &State, row: &Kept<AdminSpec>) -> v1::Admin {
     convert::admin(row)
 }
 
-fn shown_group(state: &State, row: &Kept<GroupSpec>) -> v1::Group {
-    convert::group(row, named_by(state, RecordKind::Group, &row.name).users)
+fn shown_group(caller: &Caller, state: &State, row: &Kept<GroupSpec>) -> v1::Group {
+    convert::group(row, named_by(caller, state, RecordKind::Group, &row.name).users)
 }
 
-fn shown_folder(state: &State, row: &Kept<FolderSpec>) -> v1::Folder {
-    convert::folder(row, named_by(state, RecordKind::Folder, &row.name).groups)
+fn shown_folder(caller: &Caller, state: &State, row: &Kept<FolderSpec>) -> v1::Folder {
+    convert::folder(row, named_by(caller, state, RecordKind::Folder, &row.name).groups)
 }
 
-fn shown_role(state: &State, row: &Kept<RoleSpec>) -> v1::Role {
-    let by = named_by(state, RecordKind::Role, &row.name);
+fn shown_role(caller: &Caller, state: &State, row: &Kept<RoleSpec>) -> v1::Role {
+    let by = named_by(caller, state, RecordKind::Role, &row.name);
     convert::role(row, by.admins, by.users)
 }
 

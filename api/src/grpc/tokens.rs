@@ -38,6 +38,10 @@ impl Tokens for Admin {
         let id = Name::parse(&key.id).map_err(ApiError::from)?;
         let request = request_id(&request)?;
         let changed = self.service.create_api_key(&caller, request, id.clone(), &hash, input(key)).await?;
+        let other = |row: &flotilla_model::Token| row.hash[..] != hash[..];
+        if self.service.local_state().api_key(&id).is_none_or(|row| other(row)) {
+            changed.is_first(&format!("API key {id}"))?;
+        }
         Ok(self.key_changed(&id, &changed))
     }
 
@@ -93,7 +97,7 @@ impl Tokens for Admin {
         let caller = caller(&request)?;
         let v1::DeleteApiKeyRequest { id, request_id: request } = request.into_inner();
         let id = Name::parse(&id).map_err(ApiError::from)?;
-        let changed = self.service.delete_api_key(&caller, request_id(&request)?, &id).await?;
+        let changed = self.service.delete_api_key(&caller, request_id(&request)?, &id, None).await?;
         Ok(answer(changed.index, v1::DeleteApiKeyResponse { result: Some(result(&changed)) }))
     }
 

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 use super::Admin;
 use super::reply::{answer, caller, is_stale, page_size, request_id, result, status};
 use crate::error::ApiError;
-use crate::service::Changed;
 use crate::service::input::UserInput;
+use crate::service::{Caller, Changed};
 
 #[tonic::async_trait]
 impl Users for Admin {
@@ -21,8 +21,10 @@ impl Users for Admin {
         let user = user.ok_or_else(|| ApiError::field("user", "missing"))?;
         let username = Username::parse(&user.username).map_err(ApiError::from)?;
         let spec = self.service.spec(&username, input(user, password)?).await?;
-        let changed = self.service.create_user(&caller, id, username.clone(), spec).await?;
-        self.changed(&username, &changed)
+        let created = self.service.create_user(&caller, id, username, spec).await?;
+        let (index, result) = (created.changed.index, Some(result(&created.changed)));
+        let user = Some(self.shown(&created.state, &created.user));
+        Ok(answer(index, v1::UserChange { user, result }))
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
@@ -65,7 +67,7 @@ impl Users for Admin {
         let patch: UserPatch = self.service.patch(&mask, input(user, request.password)?).await?;
         let expected = request.expected_revision;
         let changed = self.service.update_user(&caller, id, username.clone(), expected, patch).await?;
-        self.changed(&username, &changed)
+        Ok(self.changed(&caller, &username, &changed))
     }
 
     async fn delete_user(
@@ -88,10 +90,10 @@ impl Admin {
     }
 
     /// The record as it is after the change; it may be gone already when somebody deleted it since.
-    fn changed(&self, username: &Username, changed: &Changed) -> Result<Response<v1::UserChange>, Status> {
+    fn changed(&self, caller: &Caller, username: &Username, changed: &Changed) -> Response<v1::UserChange> {
         let state = self.service.local_state();
-        let user = state.user(username).map(|user| self.shown(&state, user));
-        Ok(answer(changed.index, v1::UserChange { user, result: Some(result(changed)) }))
+        let user = state.user(username).filter(|user| caller.sees(user)).map(|user| self.shown(&state, user));
+        answer(changed.index, v1::UserChange { user, result: Some(result(changed)) })
     }
 }
 

@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, Kept, Name, RoleSpec, User, UserSpec, Username};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -21,14 +21,12 @@ use super::shape::Shape;
 use super::{Failed, Marks};
 use crate::access::Verb;
 use crate::error::{ApiError, Code};
-use crate::service::{Caller, Changed, Service};
+use crate::service::{Caller, Changed, Service, both, union};
 
 /// SFTPGo's bound on what is loaded.
 pub(super) const MAX_LOAD: usize = 20 << 20;
 /// The version of SFTPGo's form that is written; older ones are read.
 const VERSION: u64 = 17;
-/// Changes that are proposed at one time.
-const AT_ONCE: usize = 32;
 /// Rows of one piece of a dump.
 const PIECE: usize = 256;
 
@@ -60,11 +58,11 @@ pub(super) async fn dump(
     let wanted = |scope: &str| query.scopes.is_empty() || query.scopes.split(',').any(|asked| asked == scope);
     let mut whole = Map::new();
     let rows = |on: bool, rows: Vec<Value>| Value::Array(if on { rows } else { Vec::new() });
-    whole.insert("groups".into(), rows(wanted("groups"), kept::<GroupSpec>(&state)));
-    whole.insert("folders".into(), rows(wanted("folders"), kept::<FolderSpec>(&state)));
-    let admins = state.kept_after::<AdminSpec>(None).map(|row| admin(&state, row)).collect();
+    whole.insert("groups".into(), rows(wanted("groups"), kept::<GroupSpec>(&caller, &state)));
+    whole.insert("folders".into(), rows(wanted("folders"), kept::<FolderSpec>(&caller, &state)));
+    let admins = state.kept_after::<AdminSpec>(None).map(|row| admin(&caller, &state, row)).collect();
     whole.insert("admins".into(), rows(wanted("admins"), admins));
-    whole.insert("roles".into(), rows(wanted("roles"), kept::<RoleSpec>(&state)));
+    whole.insert("roles".into(), rows(wanted("roles"), kept::<RoleSpec>(&caller, &state)));
     for absent in ["api_keys", "shares", "event_actions", "event_rules", "ip_lists"] {
         whole.insert(absent.into(), json!([]));
     }
@@ -111,12 +109,12 @@ fn users(
     (text, last)
 }
 
-fn kept<S: Shape>(state: &flotilla_model::State) -> Vec<Value> {
-    state.kept_after::<S>(None).map(|row| S::show(state, row)).collect()
+fn kept<S: Shape>(caller: &Caller, state: &flotilla_model::State) -> Vec<Value> {
+    state.kept_after::<S>(None).map(|row| S::show(caller, state, row)).collect()
 }
 
-fn admin(state: &flotilla_model::State, row: &Kept<AdminSpec>) -> Value {
-    let mut body = AdminSpec::show(state, row);
+fn admin(caller: &Caller, state: &flotilla_model::State, row: &Kept<AdminSpec>) -> Value {
+    let mut body = AdminSpec::show(caller, state, row);
     if let Some(hash) = &row.spec.password_hash {
         body["password"] = json!(hash);
     }
@@ -161,22 +159,22 @@ pub(super) async fn load(
     }
     let loaded = Loaded::read(&service, value(&whole(body, "20 MiB")?)?).await?;
     let writer = Writer { service: &service, caller: &caller, only_new: query.mode == 1 };
-    let mut last = writer.kept(loaded.roles).await?;
-    last = writer.kept(loaded.folders).await?.or(last);
-    last = writer.kept(loaded.groups).await?.or(last);
     let names: Vec<Username> = loaded.users.iter().map(|(name, _)| name.clone()).collect();
-    last = writer.users(loaded.users).await?.or(last);
-    last = writer.kept(loaded.admins).await?.or(last);
-    for name in names.iter().filter(|_| query.mode == 2) {
-        service.disconnect_user(&caller, name).await?;
+    let mut done = writer.kept(loaded.roles).await?;
+    done = both(done, writer.kept(loaded.folders).await?);
+    done = both(done, writer.kept(loaded.groups).await?);
+    done = both(done, writer.users(loaded.users).await?);
+    done = both(done, writer.kept(loaded.admins).await?);
+    if query.mode == 2 {
+        done = both(done, service.disconnect_users(&caller, &names).await?);
     }
     if query.scan_quota == 1 {
         for name in &names {
-            last = Some(service.want_scan(&caller, None, name.as_str(), false).await?);
+            done = both(done, Some(service.want_scan(&caller, None, name.as_str(), false).await?));
         }
     }
     let body = json!({"message": "Data restored"});
-    match last {
+    match done {
         Some(done) => Ok(changed(StatusCode::OK, &done, body)),
         None => Ok(super::reply::answer(StatusCode::OK, service.applied_index(), body)),
     }
@@ -255,7 +253,7 @@ impl Writer<'_> {
     async fn kept<S: Shape>(&self, rows: Vec<(Name, S)>) -> Result<Option<Changed>, ApiError> {
         let write = async |(name, spec): (Name, S)| {
             let made = self.service.create_record(self.caller, None, name.clone(), spec.clone()).await;
-            let done = match made {
+            let done = match made.map(|(changed, ..)| changed) {
                 Err(error) if error.code == Code::AlreadyExists && self.only_new => return Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
                     self.service.replace_record(self.caller, None, name.clone(), None, spec).await
@@ -264,13 +262,13 @@ impl Writer<'_> {
             };
             done.map(Some).map_err(|error| written(S::KIND.word(), name.as_str(), error))
         };
-        all(rows, write).await
+        union(rows, write).await
     }
 
     async fn users(&self, rows: Vec<(Username, UserSpec)>) -> Result<Option<Changed>, ApiError> {
         let write = async |(name, spec): (Username, UserSpec)| {
             let made = self.service.create_user(self.caller, None, name.clone(), spec.clone()).await;
-            let done = match made {
+            let done = match made.map(|created| created.changed) {
                 Err(error) if error.code == Code::AlreadyExists && self.only_new => return Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
                     self.service.replace_user(self.caller, None, name.clone(), None, spec).await
@@ -279,22 +277,11 @@ impl Writer<'_> {
             };
             done.map(Some).map_err(|error| written("user", name.as_str(), error))
         };
-        all(rows, write).await
+        union(rows, write).await
     }
 }
 
 fn written(word: &str, name: &str, error: ApiError) -> ApiError {
     let message = format!("{word} {name}: {} (what stands before it in the dump may be loaded already)", error.message);
     ApiError { message, definite: false, ..error }
-}
-
-async fn all<T, F: Future<Output = Result<Option<Changed>, ApiError>>>(
-    rows: Vec<T>,
-    write: impl Fn(T) -> F,
-) -> Result<Option<Changed>, ApiError> {
-    let done = futures::stream::iter(rows.into_iter().map(write)).buffer_unordered(AT_ONCE);
-    let last = |last: Option<Changed>, done: Option<Changed>| {
-        std::future::ready(Ok([last, done].into_iter().flatten().max_by_key(|done| done.index)))
-    };
-    done.try_fold(None, last).await
 }

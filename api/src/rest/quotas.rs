@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::page::Asked;
 use super::reply::{answer, changed};
 use super::{Failed, Marks};
 use crate::error::{ApiError, Code};
@@ -18,7 +19,7 @@ pub(super) async fn scan(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(username): Path<String>,
-    Query(how): Query<How>,
+    Asked(how): Asked<How>,
 ) -> Result<Response, Failed> {
     let force = match how.force.as_deref() {
         None | Some("0" | "false") => false,

@@ -27,7 +27,7 @@ pub(super) async fn list<S: Shape>(
     page: Page,
 ) -> Result<Response, Failed> {
     let (state, rows) = service.records::<S>(&caller, page.parts(), marks.stale).await?;
-    let rows: Vec<Value> = rows.iter().map(|row| S::show(&state, row)).collect();
+    let rows: Vec<Value> = rows.iter().map(|row| S::show(&caller, &state, row)).collect();
     Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(rows)))
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn get<S: Shape>(
     Path(name): Path<String>,
 ) -> Result<Response, Failed> {
     let (state, row): (_, Arc<Kept<S>>) = service.record(&caller, &name, marks.stale).await?;
-    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), S::show(&state, &row)), row.revision))
+    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), S::show(&caller, &state, &row)), row.revision))
 }
 
 pub(super) async fn create<S: Shape>(
@@ -49,11 +49,8 @@ pub(super) async fn create<S: Shape>(
 ) -> Result<Response, Failed> {
     let (name, spec) = S::read(&service, value(&whole(body, "1 MiB")?)?).await?;
     let name = named::<S>(&name)?;
-    let created = service.create_record::<S>(&caller, marks.request_id, name.clone(), spec).await?;
-    let state = service.local_state();
-    let gone = || ApiError::not_found(format!("{} {name} was deleted meanwhile", S::WORD));
-    let row = state.kept::<S>(&name).ok_or_else(gone)?;
-    let shown = S::show(&state, row);
+    let (created, state, row) = service.create_record::<S>(&caller, marks.request_id, name.clone(), spec).await?;
+    let shown = S::show(&caller, &state, &row);
     let mut response = with_revision(changed(StatusCode::CREATED, &created, shown), row.revision);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/{}/{name}", S::PATH)) {
         response.headers_mut().insert("location", location);

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use super::json::{FiltersBody, filters_shown, known, local_filesystem, permissions_shown};
 use super::page::typed;
 use crate::error::ApiError;
-use crate::service::Service;
 use crate::service::record_input::{AdminInput, GroupInput, MountInput, folder_spec, group_spec, role_spec};
 use crate::service::records::{Administered, named_by};
+use crate::service::{Caller, Service};
 
 /// How a kind of record looks in JSON.
 pub(super) trait Shape: Administered {
@@ -22,7 +22,7 @@ pub(super) trait Shape: Administered {
 
     /// The name, which may be absent in a replacement, and what is said.
     fn read(service: &Service, body: Value) -> impl Future<Output = Result<(String, Self), ApiError>> + Send;
-    fn show(state: &State, row: &Kept<Self>) -> Value;
+    fn show(caller: &Caller, state: &State, row: &Kept<Self>) -> Value;
 }
 
 /// Made by the server: taken and dropped, so that what was read can be sent back.
@@ -114,7 +114,7 @@ impl Shape for AdminSpec {
         Ok((body.username, service.admin_spec(input).await?))
     }
 
-    fn show(_state: &State, row: &Kept<Self>) -> Value {
+    fn show(_caller: &Caller, _state: &State, row: &Kept<Self>) -> Value {
         let (spec, mut body) = (&row.spec, base(row));
         body.insert("status".into(), json!(u8::from(spec.status == Status::Enabled)));
         body.insert("permissions".into(), json!(spec.permissions));
@@ -161,14 +161,14 @@ impl Shape for FolderSpec {
         Ok((body.name, folder_spec(body.mapped_path, body.description)?))
     }
 
-    fn show(state: &State, row: &Kept<Self>) -> Value {
+    fn show(caller: &Caller, state: &State, row: &Kept<Self>) -> Value {
         let mut body = base(row);
         body.insert("mapped_path".into(), json!(row.spec.mapped_path));
         set(&mut body, "description", json!(row.spec.description));
         for counted in ["used_quota_size", "used_quota_files", "last_quota_update"] {
             body.insert(counted.into(), json!(0));
         }
-        set(&mut body, "groups", json!(named_by(state, RecordKind::Folder, &row.name).groups));
+        set(&mut body, "groups", json!(named_by(caller, state, RecordKind::Folder, &row.name).groups));
         body.insert("filesystem".into(), local_filesystem());
         Value::Object(body)
     }
@@ -191,8 +191,8 @@ impl Shape for RoleSpec {
         Ok((body.name, role_spec(body.description)))
     }
 
-    fn show(state: &State, row: &Kept<Self>) -> Value {
-        let (mut body, by) = (base(row), named_by(state, RecordKind::Role, &row.name));
+    fn show(caller: &Caller, state: &State, row: &Kept<Self>) -> Value {
+        let (mut body, by) = (base(row), named_by(caller, state, RecordKind::Role, &row.name));
         set(&mut body, "description", json!(row.spec.description));
         set(&mut body, "admins", json!(by.admins));
         set(&mut body, "users", json!(by.users));
@@ -263,7 +263,7 @@ impl Shape for GroupSpec {
         Ok((body.name, group_spec(input)?))
     }
 
-    fn show(state: &State, row: &Kept<Self>) -> Value {
+    fn show(caller: &Caller, state: &State, row: &Kept<Self>) -> Value {
         let (settings, mut body) = (&row.spec.settings, base(row));
         set(&mut body, "description", json!(row.spec.description));
         let mut shown = json!({
@@ -286,9 +286,9 @@ impl Shape for GroupSpec {
             }
         }
         body.insert("user_settings".into(), shown);
-        let mounts: Vec<Value> = row.spec.virtual_folders.iter().map(|one| mounted(state, one)).collect();
+        let mounts: Vec<Value> = row.spec.virtual_folders.iter().map(|one| mounted(caller, state, one)).collect();
         set(&mut body, "virtual_folders", json!(mounts));
-        set(&mut body, "users", json!(named_by(state, RecordKind::Group, &row.name).users));
+        set(&mut body, "users", json!(named_by(caller, state, RecordKind::Group, &row.name).users));
         Value::Object(body)
     }
 }
@@ -309,9 +309,9 @@ fn settings(body: Value) -> Result<SettingsBody, ApiError> {
     known::strip(body).and_then(typed).map_err(within)
 }
 
-fn mounted(state: &State, mount: &Mount) -> Value {
+fn mounted(caller: &Caller, state: &State, mount: &Mount) -> Value {
     let mut body = match state.kept::<FolderSpec>(&mount.folder) {
-        Some(folder) => FolderSpec::show(state, folder),
+        Some(folder) => FolderSpec::show(caller, state, folder),
         None => json!({"name": mount.folder.as_str()}),
     };
     body["virtual_path"] = json!(mount.virtual_path);

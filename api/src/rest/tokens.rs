@@ -172,6 +172,6 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<Response, Failed> {
     let id = Name::parse(&id).map_err(ApiError::from)?;
-    let done = service.delete_api_key(&caller, marks.request_id, &id).await?;
+    let done = service.delete_api_key(&caller, marks.request_id, &id, marks.expected_revision).await?;
     Ok(changed(StatusCode::OK, &done, json!({"message": "API key deleted"})))
 }

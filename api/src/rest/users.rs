@@ -16,6 +16,7 @@ use super::page::{Asked, Page, whole};
 use super::reply::{answer, changed, with_revision};
 use super::{Failed, Marks};
 use crate::error::ApiError;
+use crate::service::users::Created;
 use crate::service::{Caller, Service};
 
 pub(super) async fn list(
@@ -52,11 +53,9 @@ pub(super) async fn create(
     let username = Username::parse(&body.username).map_err(ApiError::from)?;
     let spec = service.spec(&username, body.into()).await?;
     let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
-    let state = service.state(true).await?;
-    let user =
-        state.user(&username).ok_or_else(|| ApiError::not_found(format!("user {username} was deleted meanwhile")))?;
-    let body = shown(&service, user, state.account(user.account).map(Arc::as_ref));
-    let mut response = with_revision(changed(StatusCode::CREATED, &created, body), user.revision);
+    let Created { changed: done, state, user } = created;
+    let body = shown(&service, &user, state.account(user.account).map(Arc::as_ref));
+    let mut response = with_revision(changed(StatusCode::CREATED, &done, body), user.revision);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/users/{username}")) {
         response.headers_mut().insert("location", location);
     }
@@ -84,9 +83,12 @@ pub(super) async fn replace(
         return Err(ApiError::field("username", "a user cannot be renamed").into());
     }
     let spec = service.spec(&username, body.into()).await?;
-    let done = service.replace_user(&caller, marks.request_id, username.clone(), marks.expected_revision, spec).await?;
-    if query.disconnect == 1 {
-        service.disconnect_user(&caller, &username).await?;
+    let mut done =
+        service.replace_user(&caller, marks.request_id, username.clone(), marks.expected_revision, spec).await?;
+    if query.disconnect == 1
+        && let Some(ended) = service.disconnect_users(&caller, [&username]).await?
+    {
+        done = done.and(ended);
     }
     Ok(changed(StatusCode::OK, &done, json!({"message": "User updated"})))
 }

@@ -107,9 +107,10 @@ impl Service {
         caller: &Caller,
         request: Option<RequestId>,
         id: &Name,
+        expected_revision: Option<LogIndex>,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::Record(Act::Delete, KIND))?;
-        let command = DeleteToken { name: Token::api_key_name(id) };
+        let command = DeleteToken { name: Token::api_key_name(id), expected_revision };
         self.change(caller, request, Command::DeleteToken(command)).await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flotilla_model::command::KillSession;
 use flotilla_model::{Command, Refusal, RequestId, Session, SessionId, State, Username};
 
-use super::{Caller, Changed, Service};
+use super::{Caller, Changed, Service, union};
 use crate::access::Verb;
 use crate::error::{ApiError, Code};
 
@@ -22,18 +22,24 @@ impl Service {
         Ok((state, sessions))
     }
 
-    /// Ends all sessions of a user: part of a change of the user, so its permission is enough.
-    pub(crate) async fn disconnect_user(&self, caller: &Caller, username: &Username) -> Result<(), ApiError> {
+    /// Ends all sessions of users: part of a change of the users, so its permission is enough. Many at a time, since each may wait
+    /// for its node. `None`: there were none.
+    pub(crate) async fn disconnect_users(
+        &self,
+        caller: &Caller,
+        usernames: impl IntoIterator<Item = &Username>,
+    ) -> Result<Option<Changed>, ApiError> {
         caller.may(Verb::UpdateUser)?;
-        let sessions: Vec<SessionId> = self.local_state().user_sessions(username).map(|row| row.id).collect();
-        for session in sessions {
-            match self.change(caller, None, Command::KillSession(KillSession { session })).await {
-                // It ended by itself.
-                Err(error) if error.code == Code::NotFound => {}
-                other => _ = other?,
-            }
-        }
-        Ok(())
+        let state = self.local_state();
+        let of_user = |username: &Username| state.user_sessions(username).map(|row| row.id).collect::<Vec<_>>();
+        let sessions: Vec<SessionId> = usernames.into_iter().flat_map(of_user).collect();
+        let kill = async |session| match self.change(caller, None, Command::KillSession(KillSession { session })).await
+        {
+            // It ended by itself.
+            Err(error) if error.code == Code::NotFound => Ok(None),
+            done => done.map(Some),
+        };
+        union(sessions, kill).await
     }
 
     pub async fn kill_session(

@@ -15,6 +15,8 @@ use crate::access::{self, Credential, Verb};
 use crate::error::{ApiError, Code};
 use crate::server::{CertificateName, LocalUser};
 
+const PASSWORD_NEEDED: &str = "an admin's name and password are needed: Authorization: Basic";
+
 /// An authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -98,6 +100,7 @@ impl Service {
         let source = origin.source;
         let credential = match (access::credential(headers), &origin.certificate) {
             (Some(credential), _) => credential,
+            (None, _) if verb == Some(Verb::Login) => return Err(refused(PASSWORD_NEEDED)),
             (None, Some(name)) => {
                 let state = self.judging_state(verb).await?;
                 return by_certificate(&state, &name.0, source);
@@ -114,7 +117,7 @@ impl Service {
         };
         match (credential, verb) {
             (Credential::Basic(pair), Some(Verb::Login)) => self.by_password(pair, source).await,
-            (_, Some(Verb::Login)) => Err(refused("an admin's name and password are needed: Authorization: Basic")),
+            (_, Some(Verb::Login)) => Err(refused(PASSWORD_NEEDED)),
             (Credential::Basic(_), _) => {
                 Err(refused("a password is taken by GET /api/v2/token alone: use the token that it gives"))
             }
@@ -181,11 +184,13 @@ impl Service {
     async fn by_password(&self, pair: &str, source: Option<SocketAddr>) -> Result<Caller, ApiError> {
         let (name, password) = basic(pair)?;
         let ip = source.map(|source| source.ip());
-        self.throttle.admit(ip, &name).map_err(|wait| {
+        let attempt = self.throttle.admit(ip, &name).map_err(|wait| {
             let seconds = wait.as_secs() + 1;
             ApiError::new(Code::TooMany, format!("too many failed logins: try again in {seconds} s"))
         })?;
         self.cluster.barrier(DEADLINE).await?;
+        // From here on it costs, whoever hangs up.
+        attempt.counts();
         let state = self.cluster.state();
         let found = Name::parse(&name).ok().and_then(|name| state.kept::<AdminSpec>(&name).cloned());
         let admin = found.filter(|row| row.spec.status == Status::Enabled && admits(row, source));

@@ -8,7 +8,7 @@ use flotilla_model::{Command, NodeId, Refusal, RequestId};
 use tokio::time::timeout;
 
 use super::vault::{HostKeyView, Vault};
-use super::{Caller, Changed, Service};
+use super::{Caller, Changed, Service, checks};
 use crate::access::Verb;
 use crate::error::{ApiError, Code};
 
@@ -50,7 +50,7 @@ impl Service {
         life_seconds: u32,
     ) -> Result<JoinTokenMade, ApiError> {
         caller.may(Verb::CreateJoinToken)?;
-        let hash = hash.try_into().map_err(|_| ApiError::field("hash", "not 32 bytes: the SHA-256 of the secret"))?;
+        let hash = checks::hash(hash)?;
         let ca_fingerprint = self.vault()?.ca_fingerprint();
         let life_ms = u64::from(life_seconds) * 1_000;
         let changed = self.change(caller, id, Command::MakeJoinToken(MakeJoinToken { hash, life_ms })).await?;

@@ -100,9 +100,6 @@ pub(crate) fn set_admin_field(spec: &mut AdminSpec, input: &AdminInput, field: &
         "allow_api_key_auth" => spec.allow_api_key_auth = input.allow_api_key_auth,
         other => return Err(cannot_change(other)),
     }
-    if spec.role.is_some() && spec.permissions.iter().any(|held| held == "*") {
-        return Err(ApiError::field("permissions", "an admin with a role cannot hold \"*\""));
-    }
     Ok(())
 }
 

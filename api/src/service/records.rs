@@ -9,7 +9,7 @@ use flotilla_model::{
 };
 
 use super::users::MAX_PAGE;
-use super::{Caller, Changed, Service, page};
+use super::{Caller, Changed, Service, page, wall_ms};
 use crate::access::{Act, Verb};
 use crate::error::{ApiError, Code};
 
@@ -96,9 +96,18 @@ impl Service {
         id: Option<RequestId>,
         name: Name,
         spec: S,
-    ) -> Result<Changed, ApiError> {
+    ) -> Result<(Changed, Arc<State>, Arc<Kept<S>>), ApiError> {
         caller.may(Verb::Record(Act::Create, S::KIND))?;
-        self.change(caller, id, S::put(Put { name, expected: Expected::Absent, spec })).await
+        let put = Put { name: name.clone(), expected: Expected::Absent, spec: spec.clone() };
+        let changed = self.change(caller, id, S::put(put)).await?;
+        let state = self.local_state();
+        let there = state.kept::<S>(&name).map(|row| (row.incarnation, Arc::clone(row)));
+        let called = format!("{} {name}", S::KIND.word());
+        let now = wall_ms();
+        let as_made =
+            |at| Arc::new(Kept { name, incarnation: at, revision: at, created_at: now, updated_at: now, spec });
+        let row = changed.record(there, as_made, &called)?;
+        Ok((changed, state, row))
     }
 
     pub async fn replace_record<S: Administered>(
@@ -168,10 +177,14 @@ pub(crate) fn missing(kind: RecordKind, name: &Name) -> ApiError {
     ApiError::not_found(format!("{} {name} does not exist", kind.word().replace('_', " ")))
 }
 
-/// Names of the users, admins and groups that name a record; at most so many of each.
-pub(crate) fn named_by(state: &State, kind: RecordKind, name: &Name) -> NamedBy {
+/// Names of the users that the caller may know of, of the admins and of the groups that name a record; at most so many together.
+pub(crate) fn named_by(caller: &Caller, state: &State, kind: RecordKind, name: &Name) -> NamedBy {
     let mut by = NamedBy::default();
-    for referrer in state.referrers(kind, name).take(MAX_NAMED) {
+    let seen = |referrer: &&Referrer| match referrer {
+        Referrer::User(name) => caller.role.is_none() || state.user(name).is_some_and(|user| caller.sees(user)),
+        _ => true,
+    };
+    for referrer in state.referrers(kind, name).filter(seen).take(MAX_NAMED) {
         match referrer {
             Referrer::User(name) => by.users.push(name.to_string()),
             Referrer::Admin(name) => by.admins.push(name.to_string()),

@@ -41,8 +41,9 @@ struct Tables {
 
 impl Throttle {
     /// Counts an attempt as failed beforehand, so that many at once do not slip through; or says how long to wait.
-    pub(crate) fn admit(&self, source: Option<IpAddr>, name: &str) -> Result<(), Duration> {
-        self.admit_at(source, name, Instant::now())
+    pub(crate) fn admit<'a>(&'a self, source: Option<IpAddr>, name: &'a str) -> Result<Attempt<'a>, Duration> {
+        self.admit_at(source, name, Instant::now())?;
+        Ok(Attempt { throttle: self, source, name, counts: false })
     }
 
     fn admit_at(&self, source: Option<IpAddr>, name: &str, now: Instant) -> Result<(), Duration> {
@@ -70,6 +71,29 @@ impl Throttle {
         let less = |row: &mut Failures| row.count = row.count.saturating_sub(1);
         source.into_iter().for_each(|source| _ = tables.sources.get_mut(&network(source)).map(less));
         tables.names.get_mut(&shortened(name)).map(less);
+    }
+}
+
+/// An attempt before its verification: forgiven when it ends there, by an error or because the caller left.
+pub(crate) struct Attempt<'a> {
+    throttle: &'a Throttle,
+    source: Option<IpAddr>,
+    name: &'a str,
+    counts: bool,
+}
+
+impl Attempt<'_> {
+    /// The password is being verified.
+    pub(crate) fn counts(mut self) {
+        self.counts = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.counts {
+            self.throttle.forgive(self.source, self.name);
+        }
     }
 }
 
@@ -147,11 +171,14 @@ mod tests {
     fn success_clears_and_an_unverified_attempt_does_not_count() {
         let throttle = Throttle::default();
         for _ in 0..100 {
-            throttle.admit(HOME, "ann").expect("free");
+            throttle.admit(HOME, "ann").expect("free").counts();
             throttle.forgive(HOME, "ann");
         }
         for _ in 0..100 {
-            throttle.admit(HOME, "ann").expect("free");
+            drop(throttle.admit(HOME, "ann").expect("nothing was verified"));
+        }
+        for _ in 0..100 {
+            throttle.admit(HOME, "ann").expect("free").counts();
             throttle.succeeded(HOME, "ann");
         }
     }

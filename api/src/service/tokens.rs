@@ -47,7 +47,12 @@ impl Service {
     pub async fn log_out(&self, caller: &Caller, id: Option<RequestId>) -> Result<Changed, ApiError> {
         match &caller.token {
             Some(token) if matches!(token.kind, TokenKind::Login { .. }) => {
-                self.change(caller, id, Command::DeleteToken(DeleteToken { name: token.name.clone() })).await
+                self.change(
+                    caller,
+                    id,
+                    Command::DeleteToken(DeleteToken { name: token.name.clone(), expected_revision: None }),
+                )
+                .await
             }
             _ => Err(ApiError::invalid("only the token of a login can be logged out: use `flotilla token delete`")),
         }
@@ -84,6 +89,6 @@ impl Service {
         name: String,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::DeleteToken)?;
-        self.change(caller, id, Command::DeleteToken(DeleteToken { name })).await
+        self.change(caller, id, Command::DeleteToken(DeleteToken { name, expected_revision: None })).await
     }
 }

@@ -3,14 +3,23 @@
 use std::sync::Arc;
 
 use flotilla_model::command::{CreateUser, DeleteUser, ReplaceUser, UpdateUser};
-use flotilla_model::{Command, LogIndex, Name, RequestId, State, User, UserPatch, UserSpec, Username};
+use flotilla_model::{
+    AccountId, Command, LogIndex, Name, RequestId, Root, State, User, UserPatch, UserSpec, Username, WallTime,
+};
 
-use super::{Caller, Changed, Service, page};
+use super::{Caller, Changed, Service, page, wall_ms};
 use crate::access::Verb;
 use crate::error::{ApiError, Code};
 
 /// The longest list of one answer.
 pub const MAX_PAGE: usize = 500;
+
+/// A user that was created.
+pub struct Created {
+    pub changed: Changed,
+    pub state: Arc<State>,
+    pub user: Arc<User>,
+}
 
 impl Service {
     /// Users in order of name, backwards if `descending`; with the state they come from.
@@ -64,10 +73,19 @@ impl Service {
         id: Option<RequestId>,
         username: Username,
         mut spec: UserSpec,
-    ) -> Result<Changed, ApiError> {
+    ) -> Result<Created, ApiError> {
         caller.may(Verb::CreateUser)?;
         keep_role(caller, &mut spec.role)?;
-        self.change(caller, id, Command::CreateUser(CreateUser { username, spec })).await
+        self.keep_home(caller, None, &spec.home).await?;
+        let command = CreateUser { username: username.clone(), spec: spec.clone() };
+        let changed = self.change(caller, id, Command::CreateUser(command)).await?;
+        let state = self.local_state();
+        let there = state.user(&username).filter(|user| caller.sees(user));
+        let account = state.account_by_root(&spec.home).map_or(AccountId(0), |account| account.id);
+        let called = format!("user {username}");
+        let as_made = |index| Arc::new(User::create(username, spec, account, index, WallTime(wall_ms())));
+        let user = changed.record(there.map(|user| (user.incarnation, Arc::clone(user))), as_made, &called)?;
+        Ok(Created { changed, state, user })
     }
 
     pub async fn replace_user(
@@ -81,6 +99,7 @@ impl Service {
         caller.may(Verb::UpdateUser)?;
         let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         keep_role(caller, &mut spec.role)?;
+        self.keep_home(caller, Some(&username), &spec.home).await?;
         let keep_password = spec.password_hash.is_none();
         let command = ReplaceUser { username, expected_revision, spec, keep_password };
         self.change(caller, id, Command::ReplaceUser(command)).await
@@ -97,6 +116,9 @@ impl Service {
         caller.may(Verb::UpdateUser)?;
         let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         patch.role.as_mut().map_or(Ok(()), |role| keep_role(caller, role))?;
+        if let Some(home) = &patch.home {
+            self.keep_home(caller, Some(&username), home).await?;
+        }
         self.change(caller, id, Command::UpdateUser(UpdateUser { username, expected_revision, patch })).await
     }
 
@@ -110,6 +132,23 @@ impl Service {
         caller.may(Verb::DeleteUser)?;
         let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         self.change(caller, id, Command::DeleteUser(DeleteUser { username, expected_revision })).await
+    }
+
+    /// Of an admin with a role: no user moves in with those of others. One who lives there already may stay.
+    async fn keep_home(&self, caller: &Caller, username: Option<&Username>, home: &Root) -> Result<(), ApiError> {
+        if caller.role.is_none() {
+            return Ok(());
+        }
+        let state = self.state(false).await?;
+        let stays = username.and_then(|name| state.user(name)).is_some_and(|user| user.home == *home);
+        let account = state.account_by_root(home).filter(|_| !stays);
+        match account.is_some_and(|account| state.users_of_account(account.id).any(|user| !caller.sees(user))) {
+            true => {
+                let text = "home_dir: it is the home of users whom you do not administer: give another folder";
+                Err(ApiError { field: Some("home_dir".into()), ..ApiError::new(Code::Forbidden, text) })
+            }
+            false => Ok(()),
+        }
     }
 
     /// Of an admin with a role: the user is one of theirs, as it was looked at.

@@ -117,7 +117,7 @@ async fn client_certificate_speaks_for_the_record_of_its_name_until_that_is_gone
     assert_eq!(ask(clients.sign("powerless")).await, Ok(StatusCode::FORBIDDEN));
     assert_eq!(ask(clients.sign("nobody")).await, Ok(StatusCode::UNAUTHORIZED));
     assert!(ask(ca.sign("root")).await.is_err(), "the listener's own CA signs no clients");
-    let gone = Command::DeleteToken(DeleteToken { name: "root".into() });
+    let gone = Command::DeleteToken(DeleteToken { name: "root".into(), expected_revision: None });
     server.cluster.local.apply(gone).reply.expect("deleted");
     assert_eq!(ask(clients.sign("root")).await, Ok(StatusCode::UNAUTHORIZED));
     assert!(server.cluster.state().tokens().all(|row| row.name != "root"));

@@ -1,4 +1,4 @@
-//! What must hold always, whatever the workload: one leader per term, equal states, no panic, resources back to their baseline.
+//! What must hold always, whatever the workload: one leader per term, equal states, no panic, descriptors back to their baseline, memory bounded.
 
 use std::collections::BTreeMap;
 

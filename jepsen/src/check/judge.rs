@@ -5,7 +5,7 @@ mod revocation;
 mod slots;
 mod storage;
 
-pub use faults::{Disturbance, disturbances};
+pub use faults::{Disturbance, FAULTS, disturbances};
 
 use anyhow::Result;
 
@@ -24,7 +24,8 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
         findings.require(what, number);
         findings
     };
-    let mut all = vec![cluster::check(records), faults::check(&operations), recovery(records)];
+    let always = least(cluster::check(records), "states compared", 1);
+    let mut all = vec![always, faults::check(records, &operations), recovery(records)];
     let ran = |prefix: &str| operations.iter().any(|operation: &Operation| operation.f.starts_with(prefix));
     if ran("W1.") {
         all.push(least(users::check(&operations, budget), "logins", 10));

@@ -4,7 +4,7 @@ use super::Findings;
 
 /// TTL: how long a node that did not confirm may go on, nanoseconds.
 const TTL: u64 = 6_000_000_000;
-/// The reply waits for confirmations at most this long; the change itself is on top.
+/// The reply waits for confirmations at most this long; the change itself is on top, which undisturbed takes next to nothing.
 const REPLY: u64 = 1_000_000_000;
 
 /// An acknowledged revocation of a user.
@@ -14,6 +14,8 @@ pub struct Revocation {
     pub invoked: u64,
     pub returned: u64,
     pub unconfirmed: Vec<u64>,
+    /// A fault was in force meanwhile, or so shortly before that its consequences may have lasted.
+    pub disturbed: bool,
 }
 
 /// An operation of a session of that user that was acknowledged, or a login that was let in.
@@ -39,6 +41,11 @@ pub fn check(revocations: &[Revocation], acknowledged: &[Acknowledged], findings
         findings.count("nodes that did not confirm", revocation.unconfirmed.len() as u64);
         let slow = revocation.returned - revocation.invoked > REPLY;
         findings.count("replies over a second", u64::from(slow));
+        if slow && !revocation.disturbed {
+            let took = (revocation.returned - revocation.invoked) as f64 / 1e9;
+            let text = format!("{}: the reply took {took:.3} s although nothing was disturbed", revocation.user);
+            findings.violated("R-slow", revocation.returned, text);
+        }
         for one in own().filter(|one| one.invoked > revocation.returned) {
             let late = one.invoked - revocation.returned;
             let named = revocation.unconfirmed.contains(&one.node);

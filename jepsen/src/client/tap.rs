@@ -25,6 +25,8 @@ pub struct Valve {
 }
 
 struct Shared {
+    own: SocketAddr,
+    server: SocketAddr,
     stream: TcpStream,
     closed: Mutex<Closed>,
     received: AtomicU64,
@@ -43,7 +45,8 @@ impl Tap {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let ended = watch::Sender::new(None);
-        let shared = Arc::new(Shared { stream, closed: Mutex::default(), received: AtomicU64::new(0), ended });
+        let (own, server) = (stream.local_addr()?, stream.peer_addr()?);
+        let shared = Arc::new(Shared { own, server, stream, closed: Mutex::default(), received: AtomicU64::new(0), ended });
         Ok((Tap { shared: Arc::clone(&shared) }, Valve { shared }))
     }
 }
@@ -76,9 +79,14 @@ impl Valve {
         }
     }
 
+    /// The client's own address, as the server sees it.
+    pub fn local_address(&self) -> SocketAddr {
+        self.shared.own
+    }
+
     /// Waits until the server has more to send than either kernel takes: nothing moves although its send queue is full.
     pub async fn stalled(&self, limit: Duration) -> Result<()> {
-        let (own, server) = (self.shared.stream.local_addr()?, self.shared.stream.peer_addr()?);
+        let (own, server) = (self.shared.own, self.shared.server);
         let end = tokio::time::Instant::now() + limit;
         let mut every = tokio::time::interval(Duration::from_millis(20));
         let (mut last, mut same, mut full) = (0, 0, false);
@@ -106,14 +114,38 @@ impl Valve {
     }
 }
 
+/// The kernel's IPv4 connections, read twice: it may leave a row out of one reading while sockets come and go.
+pub struct Connections {
+    readings: [String; 2],
+}
+
+impl Connections {
+    pub fn now() -> Result<Connections> {
+        let read = || std::fs::read_to_string("/proc/net/tcp");
+        Ok(Connections { readings: [read()?, read()?] })
+    }
+
+    /// Whether the client's end is closed in the kernel: by a reset, which on loopback is there as soon as the server has sent it,
+    /// or by an end in order after which the client closed as well. `Valve::reset` tells which.
+    pub fn closed(&self, valve: &Valve) -> bool {
+        const CLOSED: &str = "07";
+        let found = self.readings.iter().find_map(|table| row(table, valve.shared.own, valve.shared.server));
+        found.is_none_or(|row| row[3] == CLOSED)
+    }
+}
+
+/// The row of the socket between two addresses: number, local, remote, state, queues.
+fn row(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<Vec<&str>> {
+    let (local, remote) = (hex(local), hex(remote));
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|row| row.len() > 4);
+    rows.find(|row| row[1] == local && row[2] == remote)
+}
+
 /// Bytes in the send queue of the socket between two addresses, as the kernel's table says.
 fn send_queue(local: SocketAddr, remote: SocketAddr) -> Result<u64> {
-    let (local, remote) = (hex(local), hex(remote));
     let table = std::fs::read_to_string("/proc/net/tcp")?;
-    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut queues = row.filter(|row| row.get(1) == Some(&&*local) && row.get(2) == Some(&&*remote));
-    let sending = queues.next().and_then(|row| row.get(4)?.split(':').next());
-    Ok(sending.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0))
+    let sending = row(&table, local, remote).and_then(|row| row[4].split(':').next().map(str::to_owned));
+    Ok(sending.and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0))
 }
 
 /// As `/proc/net/tcp` writes an IPv4 address.

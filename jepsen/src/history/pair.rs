@@ -30,6 +30,11 @@ impl Operation {
     pub fn is_ok(&self) -> bool {
         self.outcome == Kind::Ok
     }
+
+    /// The process that logged in: a session that asks ahead has further processes, one for each question under way, which name it.
+    pub fn session(&self) -> u64 {
+        self.asked["session"].as_u64().unwrap_or(self.process)
+    }
 }
 
 /// Pairs invocations with answers, in the order of invocation. Observations (process 0) are left out.

@@ -19,14 +19,14 @@ pub fn slots(records: &[Record], operations: &[Operation], axis: Axis, bands: &s
         .collect()
 }
 
-/// From the first answer to the asking of the last answered one, by process.
+/// From the first answer to the asking of the last answered one, by session.
 fn certain(user: &str, operations: &[Operation]) -> Vec<(u64, u64, u64)> {
     let mut sessions: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for operation in operations.iter().filter(|operation| operation.asked["user"] == user && operation.is_ok()) {
         match operation.f.as_str() {
             "W2.acquire" => _ = sessions.insert(operation.process, (operation.returned, operation.returned)),
             "W2.ask" => {
-                if let Some(session) = sessions.get_mut(&operation.process) {
+                if let Some(session) = sessions.get_mut(&operation.session()) {
                     session.1 = session.1.max(operation.invoked);
                 }
             }

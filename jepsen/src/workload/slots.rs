@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::ssh::{self, Refused};
 use super::{Serving, World};
@@ -18,6 +20,9 @@ const LOGIN: Duration = Duration::from_secs(16);
 /// Longer than any pause: a client that gave up would close the connection, and the request that waits in the paused server's
 /// socket, which is what a pause is to test, would be gone.
 const ASK: Duration = Duration::from_secs(40);
+/// Questions of one session that may be under way. The next is asked without waiting for the last, so that a paused server finds
+/// questions in its socket that came during the pause.
+const UNDER_WAY: usize = 16;
 
 pub fn user(max_sessions: u64) -> String {
     format!("w2-{max_sessions}")
@@ -87,21 +92,11 @@ async fn acquire(world: &World, process: u64, user: &str, node: usize) -> Result
 /// Asks for something all the time, for a while; then leaves in order, or drops the connection.
 async fn serve(world: &World, process: u64, user: &str, node: usize, sftp: Sftp, time: Duration, drops: bool) {
     world.serves(process, Serving { user: user.to_owned(), node, since_ns: world.recorder.now_ns() });
-    let end = tokio::time::Instant::now() + time;
-    let mut every = tokio::time::interval(Duration::from_millis(40));
-    while tokio::time::Instant::now() < end && !world.stopping() {
-        every.tick().await;
-        let open = world.recorder.invoke(process, "W2.ask", json!({"user": user, "node": node}));
-        match tokio::time::timeout(ASK, sftp.raw.stat("/")).await {
-            Ok(Ok(_)) => _ = open.ok(json!(null)),
-            other => {
-                open.info(format!("{other:?}"));
-                world.served(process);
-                return;
-            }
-        }
-    }
+    let answered = ask_ahead(world, process, user, node, &sftp, time).await;
     world.served(process);
+    if !answered {
+        return;
+    }
     if drops {
         world.recorder.invoke(process, "W2.release", json!({"user": user, "node": node})).info("dropped");
         drop(sftp);
@@ -109,6 +104,48 @@ async fn serve(world: &World, process: u64, user: &str, node: usize, sftp: Sftp,
         let open = world.recorder.invoke(process, "W2.release", json!({"user": user, "node": node}));
         sftp.leave().await;
         open.ok(json!(null));
+    }
+}
+
+/// Asks every 40 ms, up to `UNDER_WAY` questions ahead, and waits for all answers. False if one did not come: the session is over.
+async fn ask_ahead(world: &World, session: u64, user: &str, node: usize, sftp: &Sftp, time: Duration) -> bool {
+    let (over, _) = watch::channel(false);
+    let mut idle: Vec<u64> = (0..UNDER_WAY).map(|_| world.recorder.process()).collect();
+    let mut under_way = FuturesUnordered::new();
+    let end = tokio::time::Instant::now() + time;
+    let mut every = tokio::time::interval(Duration::from_millis(40));
+    let mut well = true;
+    loop {
+        let asks = well && tokio::time::Instant::now() < end && !world.stopping();
+        if !asks && under_way.is_empty() {
+            return well;
+        }
+        tokio::select! {
+            Some((process, answered)) = under_way.next() => {
+                idle.push(process);
+                well &= answered;
+                over.send_replace(!well);
+            }
+            _ = every.tick(), if asks => {
+                if let Some(process) = idle.pop() {
+                    let question = json!({"user": user, "node": node, "session": session});
+                    let open = world.recorder.invoke(process, "W2.ask", question);
+                    let mut over = over.subscribe();
+                    under_way.push(async move {
+                        let answer = tokio::select! {
+                            answer = tokio::time::timeout(ASK, sftp.raw.stat("/")) => answer,
+                            _ = over.wait_for(|over| *over) => {
+                                open.info("the session is over");
+                                return (process, false);
+                            }
+                        };
+                        let answered = matches!(answer, Ok(Ok(_)));
+                        if answered { open.ok(json!(null)) } else { open.info(format!("{answer:?}")) };
+                        (process, answered)
+                    });
+                }
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flotilla_jepsen::client::{openssh_sftp, pattern};
 use flotilla_jepsen::fleet::Fleet;
@@ -15,9 +16,17 @@ struct Seen {
     /// The server said no to a right credential.
     denied: AtomicU64,
     refused: AtomicU64,
-    /// What clients said of the other attempts.
-    others: Mutex<Vec<String>>,
+    /// The node was going: what clients said of it.
+    going: Mutex<Vec<String>>,
+    /// What no restart explains.
+    unexplained: Mutex<Vec<String>>,
 }
+
+/// What a line of a client's words says, each, when the node it speaks to goes or has gone.
+const GOING: [&str; 4] = ["this node is shutting down", "Connection closed", "Connection reset", "Broken pipe"];
+/// One node at a time is away: twice round all of them is more than enough.
+const ATTEMPTS: usize = 6;
+const ONE_UPLOAD: Duration = Duration::from_secs(30);
 
 struct Client {
     number: usize,
@@ -35,12 +44,16 @@ impl Client {
         while !stop.load(Ordering::Acquire) {
             let name = format!("c{}-{}.bin", self.number, stored.len());
             let batch = format!("put {} {name}\n", self.source.display());
+            let mut attempts = 1;
             loop {
-                let (ok, _, errors) = openssh_sftp(self.ports[at % 3], "roller", &self.key, &batch).await.unwrap();
+                let upload = openssh_sftp(self.ports[at % 3], "roller", &self.key, &batch);
+                let (ok, _, errors) = tokio::time::timeout(ONE_UPLOAD, upload).await.expect("in time").unwrap();
                 if ok {
                     break;
                 }
                 self.note(&errors);
+                assert!(attempts < ATTEMPTS, "{name} is not stored after {attempts} attempts: {errors}");
+                attempts += 1;
                 at += 1;
             }
             self.seen.uploads.fetch_add(1, Ordering::AcqRel);
@@ -57,7 +70,12 @@ impl Client {
         } else if errors.contains("Connection refused") {
             self.seen.refused.fetch_add(1, Ordering::AcqRel);
         } else {
-            self.seen.others.lock().unwrap().push(errors.trim().to_owned());
+            // By line: sftp ends whatever happened with a line that says that the connection is closed.
+            let mut lines = errors.lines().filter(|line| !line.trim().is_empty());
+            let explained =
+                !errors.trim().is_empty() && lines.all(|line| GOING.iter().any(|going| line.contains(going)));
+            let kept = if explained { &self.seen.going } else { &self.seen.unexplained };
+            kept.lock().unwrap().push(errors.trim().to_owned());
         }
     }
 }
@@ -151,11 +169,13 @@ async fn rolling_restart_refuses_no_login_and_loses_no_upload_that_is_retried() 
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
     eprintln!(
-        "rolling restart: {stored} uploads stored, {} attempts retried ({} met a closed port), {} logins denied; others: {:?}",
+        "rolling restart: {stored} uploads stored, {} attempts retried ({} met a closed port), {} logins denied; going: {:?}",
         count(&seen.retried),
         count(&seen.refused),
         count(&seen.denied),
-        seen.others.lock().unwrap()
+        seen.going.lock().unwrap()
     );
+    let unexplained = seen.unexplained.lock().unwrap();
+    assert!(unexplained.is_empty(), "no restart explains {unexplained:#?}");
     assert_eq!(count(&seen.denied), 0, "a right credential was refused");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flotilla_jepsen::client::{LoggedIn, NoLogin, Sftp, Upload, Valve};
+use flotilla_jepsen::client::{Connections, LoggedIn, NoLogin, Sftp, Upload, Valve};
 use flotilla_jepsen::lab::Lab;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::sync::watch;
@@ -66,19 +66,33 @@ impl Crowd {
         [&self.stalled.valve, &self.uploading.valve, &self.idle.valve, &self.bare.valve]
     }
 
-    /// Directly after the command's answer: every connection is reset, nothing came after it, no channel opens.
-    async fn is_cut(&self, arrived: [u64; 4], what: &str) {
+    /// What the client ends hold at the answer.
+    fn at_the_answer(&self, now: &Connections) -> [AtAnswer; 4] {
+        self.valves().map(|valve| AtAnswer { closed: now.closed(valve), arrived: valve.arrived().unwrap() })
+    }
+
+    /// Every connection was closed by the answer, by a reset, and what had arrived by then is all. A channel needs a connection.
+    async fn is_cut(&self, answered: [AtAnswer; 4], what: &str) {
+        for (at, which) in answered.iter().zip(WHICH) {
+            assert!(at.closed, "{what}: the {which} connection was still there at the answer");
+        }
         self.stalled.valve.open();
-        let which = ["stalled", "uploading", "idle", "bare"];
-        for ((valve, arrived), which) in self.valves().into_iter().zip(arrived).zip(which) {
+        for ((valve, at), which) in self.valves().into_iter().zip(answered).zip(WHICH) {
             let reset = valve.reset(SOON).await.unwrap();
             assert!(reset, "{what}: the {which} connection ended in order instead of being reset");
-            assert!(valve.arrived().unwrap() <= arrived, "{what}: bytes came to the {which} client after the answer");
-        }
-        for ssh in [&self.stalled.ssh, &self.uploading.ssh, &self.idle.ssh, &self.bare.ssh] {
-            assert!(ssh.channel_open_session().await.is_err(), "{what}: a channel opened on an old connection");
+            let arrived = valve.arrived().unwrap();
+            assert_eq!(arrived, at.arrived, "{what}: bytes came to the {which} client after the answer");
         }
     }
+}
+
+const WHICH: [&str; 4] = ["stalled", "uploading", "idle", "bare"];
+
+/// A client's end of a connection when a command had answered.
+#[derive(Clone, Copy)]
+struct AtAnswer {
+    closed: bool,
+    arrived: u64,
 }
 
 /// Runs a command through node 2 while the user has a crowd on each node.
@@ -93,15 +107,16 @@ async fn cuts_everything(lab: &Lab, user: &str, verb: &[&str]) {
     let asked = Instant::now();
     let (ok, text) = lab.cli(2, verb).await.unwrap();
     let took = asked.elapsed();
-    let arrived: Vec<[u64; 4]> =
-        crowds.iter().map(|crowd| crowd.valves().map(|valve| valve.arrived().unwrap())).collect();
+    // Before anything is awaited: nothing may end later than by the answer.
+    let now = Connections::now().unwrap();
+    let answered: Vec<[AtAnswer; 4]> = crowds.iter().map(|crowd| crowd.at_the_answer(&now)).collect();
     assert!(ok, "{what}: {text}");
     assert!(!text.contains("has not confirmed"), "{what}: {text}\n{}", lab.log_tails());
     // A second at most on the server; the rest is the program's start.
     assert!(took < Duration::from_secs(2), "{what} took {took:?}");
     for (n, crowd) in crowds.iter().enumerate() {
-        assert!(arrived[n][0] < 16 * MIB, "{what}: the reader of node {} was not stalled", n + 1);
-        crowd.is_cut(arrived[n], &what).await;
+        assert!(answered[n][0].arrived < 16 * MIB, "{what}: the reader of node {} was not stalled", n + 1);
+        crowd.is_cut(answered[n], &what).await;
     }
     assert_eq!(lab.stored(user).unwrap(), (16 * MIB, 1), "{what}: an upload that never closed became visible");
 }
@@ -138,16 +153,25 @@ async fn a_kick_and_a_lowered_limit_end_just_the_sessions_concerned() {
     lab.seed("kicked", "big", 16 * MIB).unwrap();
     let victims = Crowd::gather(&lab, 1, "kicked").await;
     let (_, list) = lab.rest(3).unwrap().get("/api/v2/connections").await.unwrap();
-    let ids = list.as_array().expect("a list").iter().map(|row| row["connection_id"].as_str().expect("an id"));
-    let ids: Vec<String> = ids.map(str::to_owned).collect();
-    assert_eq!(ids.len(), 4, "{list}");
+    let rows = list.as_array().expect("a list");
+    assert_eq!(rows.len(), 4, "{list}");
+    let ids = victims.valves().map(|valve| {
+        let own = valve.local_address().to_string();
+        let row = rows.iter().find(|row| row["remote_address"] == own.as_str());
+        row.unwrap_or_else(|| panic!("{own}: {list}"))["connection_id"].as_str().expect("an id").to_owned()
+    });
     let other = Sftp::login(lab.sftp_port(2), "kicked").await.unwrap().expect("login");
-    for id in &ids {
+    let mut answered = Vec::new();
+    for (n, id) in ids.iter().enumerate() {
         let (ok, text) = lab.cli(3, &["session", "kill", id]).await.unwrap();
+        let at = victims.at_the_answer(&Connections::now().unwrap());
         assert!(ok && !text.contains("has not confirmed"), "{text}");
+        let closed = at.map(|at| at.closed);
+        assert_eq!(closed, [0, 1, 2, 3].map(|which| which <= n), "after the kill of the {} one", WHICH[n]);
+        answered.push(at[n]);
     }
-    let arrived = victims.valves().map(|valve| valve.arrived().unwrap());
-    victims.is_cut(arrived, "session kill").await;
+    assert!(answered[0].arrived < 16 * MIB, "the reader was not stalled");
+    victims.is_cut(answered.try_into().ok().expect("one for each"), "session kill").await;
     assert!(matches!(other.upload("/f", 100_000, 32768).await, Upload::Stored));
 
     lab.user("fewer", 3, 0, 0).await.unwrap();
@@ -156,7 +180,10 @@ async fn a_kick_and_a_lowered_limit_end_just_the_sessions_concerned() {
         sessions.push(Sftp::login(lab.sftp_port(node), "fewer").await.unwrap().expect("login"));
     }
     let (ok, text) = lab.cli(1, &["user", "update", "fewer", "--max-sessions", "1"]).await.unwrap();
+    let now = Connections::now().unwrap();
     assert!(ok && !text.contains("has not confirmed"), "{text}");
+    let closed: Vec<bool> = sessions.iter().map(|session| now.closed(&session.valve)).collect();
+    assert_eq!(closed, [false, true, true], "at the answer");
     for newer in &sessions[1..] {
         assert!(newer.valve.reset(SOON).await.unwrap());
     }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 const PACKAGE: &str = "sftpgo-client==0.3.1";
 
-/// A Python with the package, made once (`make test-needs` makes it too). Without a registry the test fails and says so.
+/// A Python with the package, made once, by this test. Without a registry the test fails and says so.
 async fn python() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sftpgo-client");
     let python = folder.join("bin/python");

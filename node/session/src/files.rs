@@ -97,6 +97,10 @@ pub trait OpenFile: Send + Sync + 'static {
     async fn sync(&self) -> Result<(), Failure>;
     /// Publishes an upload. OK means stored (P5). Exactly once; all writes have returned before.
     async fn close(&self) -> Result<(), Failure>;
+    /// Once it is closed: whether the file was removed meanwhile. Its room is freed when this is dropped, which takes the time of the disk.
+    fn frees_room(&self) -> bool {
+        false
+    }
     /// The connection ended without a CLOSE: discards an upload, gives room back.
     async fn abandon(&self);
 }

@@ -75,6 +75,11 @@ impl OpenHere {
     pub fn inode(&self) -> &Arc<OpenInode> {
         &self.0
     }
+
+    /// It was removed or replaced while it was open.
+    pub fn is_removed(&self) -> bool {
+        self.0.users().held.is_some()
+    }
 }
 
 impl Drop for OpenHere {

@@ -55,23 +55,58 @@ fn covers(held: Permission, wanted: Permission) -> bool {
 }
 
 /// Whether an entry of its own lies below this path: a folder that is moved would shed it.
-pub(crate) fn has_entry_below(user: &User, path: &VPath) -> bool {
+fn has_entry_below(user: &User, path: &VPath) -> bool {
     let above = [path.absolute().as_slice(), b"/"].concat();
     differ_by_folder(user) && user.permissions.keys().any(|key| key.as_bytes().starts_with(&above))
+}
+
+/// Files and symlinks need `rename_files`, folders `rename_dirs`.
+fn right_to_move(kind: FileKind) -> Permission {
+    if kind == FileKind::Directory { Permission::RenameDirs } else { Permission::RenameFiles }
+}
+
+fn demand_any_move(user: &User, folder: &VPath) -> Result<(), Failure> {
+    let files = demand(user, folder, &[Permission::RenameFiles]);
+    files.or_else(|refused| demand(user, folder, &[Permission::RenameDirs]).map_err(|_| refused))
+}
+
+/// Nothing is moved away from rules for what lies in it, nor onto others: whatever its kind, for a folder may come to a file's name.
+fn demand_move(user: &User, path: &VPath, right: Permission) -> Result<(), Failure> {
+    demand(user, &path.parent(), &[right])?;
+    if has_entry_below(user, path) { Err(Failure::NotAllowed(right.name())) } else { Ok(()) }
+}
+
+enum Needed {
+    /// All of these.
+    All(Vec<Permission>),
+    /// The right for the kind of what is moved, which the storage finds out; also in the folders that the client named.
+    Move { from: VPath, to: VPath },
 }
 
 /// A session's gate, and the rights that one operation needs wherever its path leads.
 pub(crate) struct Rights {
     gate: GuardRef,
     user: Arc<User>,
-    needed: Vec<Permission>,
+    needed: Needed,
     /// The last folder that was reached.
     reached: Mutex<Option<VPath>>,
 }
 
 impl Rights {
     pub fn new(gate: &GuardRef, user: Arc<User>, needed: &[Permission]) -> Arc<Self> {
-        Arc::new(Rights { gate: Arc::clone(gate), user, needed: needed.to_vec(), reached: Mutex::new(None) })
+        Self::with(gate, user, Needed::All(needed.to_vec()))
+    }
+
+    /// For a rename: without any right to one, in each folder, it is refused before it is known what is there.
+    pub fn to_move(gate: &GuardRef, user: Arc<User>, from: VPath, to: VPath) -> Result<Arc<Self>, Failure> {
+        for named in [&from, &to] {
+            demand_any_move(&user, &named.parent())?;
+        }
+        Ok(Self::with(gate, user, Needed::Move { from, to }))
+    }
+
+    fn with(gate: &GuardRef, user: Arc<User>, needed: Needed) -> Arc<Self> {
+        Arc::new(Rights { gate: Arc::clone(gate), user, needed, reached: Mutex::new(None) })
     }
 
     pub fn guard(self: &Arc<Self>) -> GuardRef {
@@ -84,15 +119,19 @@ impl Rights {
     }
 
     fn judge(&self, folder: &VPath, name: &[u8], how: Use) -> Result<(), Failure> {
-        match how {
-            Use::Replace(FileKind::Symlink) => return demand(&self.user, folder, &[Permission::Upload]),
-            Use::Replace(_) => return demand(&self.user, folder, &[Permission::Overwrite]),
-            Use::Operate => demand(&self.user, folder, &self.needed)?,
+        match (how, &self.needed) {
+            (Use::Replace(FileKind::Symlink), _) => demand(&self.user, folder, &[Permission::Upload]),
+            (Use::Replace(_), _) => demand(&self.user, folder, &[Permission::Overwrite]),
+            (Use::Operate, Needed::All(needed)) => demand(&self.user, folder, needed),
+            (Use::Operate, Needed::Move { .. }) => demand_any_move(&self.user, folder),
+            (Use::Move(kind), Needed::Move { from, to }) => {
+                let right = right_to_move(kind);
+                let named = [from, to].into_iter().try_for_each(|path| demand_move(&self.user, path, right));
+                named.and_then(|()| demand_move(&self.user, &folder.join(name), right))
+            }
+            // Nothing else moves what is there.
+            (Use::Move(kind), Needed::All(_)) => Err(Failure::NotAllowed(right_to_move(kind).name())),
         }
-        if self.needed.contains(&Permission::RenameDirs) && has_entry_below(&self.user, &folder.join(name)) {
-            return Err(Failure::NotAllowed(Permission::RenameDirs.name()));
-        }
-        Ok(())
     }
 }
 

@@ -128,7 +128,11 @@ impl<R: Read> Reader<R> {
         let manifest: Manifest = serde_json::from_slice(&json).context("damaged: the manifest cannot be read")?;
         let sealer = match (&manifest.salt, key) {
             (Some(salt), Some(key)) => Some(Sealer::new(key, salt, &json)?),
-            _ => None,
+            (None, Some(_)) => bail!(
+                "it is not encrypted, so nothing shows that it was made with the key in --key-file: \
+                 was it exchanged? If it is the right one, leave out --key-file"
+            ),
+            (_, None) => None,
         };
         Ok(Reader { input, manifest, sealer, sum: Sha256::new(), chunks: 0, bytes: 0 })
     }

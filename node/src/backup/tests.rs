@@ -60,6 +60,12 @@ fn another_key_is_refused() {
 }
 
 #[test]
+fn a_key_is_not_taken_for_a_backup_without_one() {
+    let error = read(&written(None), Some(&BackupKey::new([7; 32]))).unwrap_err();
+    assert!(error.to_string().contains("not encrypted"), "{error:#}");
+}
+
+#[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
     let key = BackupKey::new([7; 32]);
     for (bytes, key) in [(written(None), None), (written(Some(&key)), Some(&key))] {

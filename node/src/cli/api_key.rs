@@ -44,7 +44,9 @@ pub(super) async fn run(client: &Client, command: ApiKeyCommand) -> Result<Outpu
                 hash: Sha256::digest(text.as_bytes()).to_vec(),
                 request_id: client.request_id.clone(),
             };
-            let answer = client.changed(client.tokens().create_api_key(request).await)?;
+            let again = format!("flotilla api-key remove {id}, then run it again");
+            let answer = client.tokens().create_api_key(request).await;
+            let answer = answer.map_err(|status| Failure::of_secret(status, &again))?.into_inner();
             let output = Output::changed(&format!("API key {id} is made"), answer.result);
             Ok(output.with(Data::Line(format!("{id}.{text}"))))
         }

@@ -118,7 +118,8 @@ async fn token(client: &Client, life: u32) -> Result<Output, Failure> {
         request_id: client.request_id.clone(),
     };
     let answer = client.membership().create_join_token(request).await;
-    let answer = answer.map_err(|status| Failure::of_change(status, &client.request_id))?.into_inner();
+    let again = "run it again; a token that nobody has ends by itself";
+    let answer = answer.map_err(|status| Failure::of_secret(status, again))?.into_inner();
     token.cluster_id = answer.cluster_id;
     token.addresses = answer.addresses;
     token.ca_fingerprint = answer
@@ -131,25 +132,51 @@ async fn token(client: &Client, life: u32) -> Result<Output, Failure> {
 }
 
 async fn drain(client: &Client, node: u64, wait: bool) -> Result<Output, Failure> {
+    let asked = client.cluster().get_status(v1::GetStatusRequest {}).await?.into_inner().node;
     client.membership().drain_node(v1::DrainNodeRequest { node }).await?;
     if !wait {
         return Ok(Output::done(format!("node {node} drains and ends")));
     }
+    let mut last = None;
     let down = async {
         loop {
-            let status = client.cluster().get_status(v1::GetStatusRequest {}).await;
-            // The node asked may be the one that drains.
-            let Ok(status) = status else { return };
-            if status.into_inner().nodes.iter().all(|row| row.id != node || row.state != "alive") {
-                return;
+            match client.cluster().get_status(v1::GetStatusRequest {}).await {
+                Ok(status) => {
+                    last = None;
+                    if status.into_inner().nodes.iter().all(|row| row.id != node || row.state != "alive") {
+                        return;
+                    }
+                }
+                Err(status) if asked == node && nobody_listens(&status) => return,
+                Err(status) => last = Some(status),
             }
             tokio::time::sleep(WATCH / 4).await;
         }
     };
-    match tokio::time::timeout(DRAINED, down).await {
-        Ok(()) => Ok(Output::done(format!("node {node} has drained and ended"))),
-        Err(_) => Err(Failure::other(format!("node {node} is still there after {} s", DRAINED.as_secs()))),
+    let ended = tokio::time::timeout(DRAINED, down).await;
+    match (ended, last) {
+        (Ok(()), _) => Ok(Output::done(format!("node {node} has drained and ended"))),
+        (Err(_), None) => Err(Failure::other(format!("node {node} is still there after {} s", DRAINED.as_secs()))),
+        (Err(_), Some(status)) => Err(Failure::other(format!(
+            "node {node} drains; whether it has ended is not known after {} s: {}",
+            DRAINED.as_secs(),
+            status.message()
+        ))),
     }
+}
+
+/// The process that was asked is gone: its address or socket takes no connection. Any other failure says nothing of it.
+pub(super) fn nobody_listens(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn remove(client: &Client, node: u64) -> Result<Output, Failure> {

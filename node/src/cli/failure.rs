@@ -42,14 +42,16 @@ impl Failure {
     }
     /// Says how to ask again for a change whose outcome is not known.
     pub(super) fn of_change(status: Status, request_id: &str) -> Failure {
+        let again = format!("run it again with --request-id {request_id}, which does nothing twice");
+        Failure::of_secret(status, &again)
+    }
+    /// The same of a change that makes a secret: what was made is lost, and the same request would not make it again.
+    pub(super) fn of_secret(status: Status, again: &str) -> Failure {
         let unknown = status.code() == Code::DeadlineExceeded || is_transport(&status);
         let mut failure = Failure::from(status);
         failure.unknown = unknown;
         if unknown {
-            failure.text = format!(
-                "{}; it may have happened: run it again with --request-id {request_id}, which does nothing twice",
-                failure.text
-            );
+            failure.text = format!("{}; it may have happened: {again}", failure.text);
         }
         failure
     }

@@ -46,7 +46,7 @@ impl Node {
     async fn start() -> Node {
         let cluster = LocalCluster::start();
         let token = PutToken {
-            name: "root".into(),
+            name: crate::bootstrap::FIRST_TOKEN.into(),
             hash: Sha256::digest(b"secret").into(),
             permissions: vec!["*".into()],
             expires_at: 0,
@@ -259,7 +259,7 @@ async fn events_say_who_changed_what() {
     let last = events.as_array().expect("a list").last().expect("an event").clone();
     assert_eq!((&last["kind"], &last["object"]), (&"role_updated".into(), &"role east".into()));
     assert_eq!(last["changes"][0], "description: \"first\" -> \"second\"");
-    assert_eq!(last["actor"], "admin token root");
+    assert_eq!(last["actor"], "admin token admin");
     assert!(last["source"].as_str().expect("an address").starts_with("127.0.0.1:"), "{last}");
     let token = last["resume_token"].as_str().expect("a token");
     assert_eq!(value(&node.run(&["events", "--resume", token]).await.expect("none")), serde_json::json!([]));
@@ -268,15 +268,69 @@ async fn events_say_who_changed_what() {
 
 #[tokio::test]
 async fn a_lost_token_is_made_anew_through_the_data_folder() {
+    // Without a name it is the first token that is made anew: the one that `init` and `dev` made.
+    for name in [&["--name", "admin"][..], &[]] {
+        let node = Node::start().await;
+        let data = node.folder.path().display().to_string();
+        let reset = [&["token", "reset", "--data", &data], name].concat();
+        let Data::Line(token) = node.run(&reset).await.expect("made anew").data else { panic!("the token") };
+        assert_ne!(node.code(&["user", "list"]).await, 0, "the old one is refused");
+        node.file("token", &token);
+        node.run(&["user", "list"]).await.expect("the new one is taken");
+        let events = value(&node.run(&["events"]).await.expect("listed"));
+        let last = events.as_array().expect("a list").last().expect("an event").clone();
+        assert!(last["actor"].as_str().expect("who").starts_with("uid "), "{last}");
+        assert_ne!(node.code(&["token", "reset", "--data", "/nowhere"]).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_into_a_file_that_exists_changes_nothing() {
     let node = Node::start().await;
     let data = node.folder.path().display().to_string();
-    let reset = ["token", "reset", "--name", "root", "--data", &data];
-    let Data::Line(token) = node.run(&reset).await.expect("made anew").data else { panic!("the token") };
+    let there = node.file("there", "kept");
+    assert_eq!(node.code(&["token", "reset", "--data", &data, "--out", &there]).await, failure::USAGE);
+    node.run(&["user", "list"]).await.expect("the old token is still taken");
+    assert_eq!(std::fs::read_to_string(&there).expect("the file"), "kept");
+    let out = node.folder.path().join("new").display().to_string();
+    node.run(&["token", "reset", "--data", &data, "--out", &out]).await.expect("made anew");
     assert_ne!(node.code(&["user", "list"]).await, 0, "the old one is refused");
-    node.file("token", &token);
-    node.run(&["user", "list"]).await.expect("the new one is taken");
-    let events = value(&node.run(&["events"]).await.expect("listed"));
-    let last = events.as_array().expect("a list").last().expect("an event").clone();
-    assert!(last["actor"].as_str().expect("who").starts_with("uid "), "{last}");
-    assert_ne!(node.code(&["token", "reset", "--data", "/nowhere"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_request_id_is_refused_where_a_secret_is_made() {
+    let node = Node::start().await;
+    let data = node.folder.path().display().to_string();
+    let id = uuid::Uuid::now_v7().to_string();
+    let verbs: [&[&str]; 4] = [
+        &["token", "create", "t"],
+        &["token", "reset", "--data", &data],
+        &["api-key", "add", "k"],
+        &["cluster", "token"],
+    ];
+    for verb in verbs {
+        let refused = node.run(&[verb, &["--request-id", &id]].concat()).await.expect_err("refused");
+        assert_eq!(refused.code(), failure::USAGE, "{verb:?}");
+        assert!(refused.to_string().contains("anew, without --request-id"), "{refused}");
+    }
+    node.run(&["role", "add", "east", "--request-id", &id]).await.expect("others take it");
+    node.run(&["role", "add", "east", "--request-id", &id]).await.expect("and do nothing twice");
+}
+
+#[tokio::test]
+async fn only_a_node_that_takes_no_connection_is_taken_to_have_ended() {
+    let node = Node::start().await;
+    let token = node.file("wrong", "wrong");
+    let line = ["flotilla", "--endpoint", &node.endpoint, "--token-file", &token, "ping"];
+    let globals = Line::try_parse_from(line).expect("a line that clap takes").globals;
+    let client = super::connect::Client::connect(&globals).await.expect("connected");
+    let ask = async || {
+        let answer = client.cluster().get_status(flotilla_proto::admin::v1::GetStatusRequest {}).await;
+        answer.expect_err("no answer")
+    };
+    let refused = ask().await;
+    assert!(!super::cluster::nobody_listens(&refused), "{refused:?}");
+    node.stop.cancel();
+    let ended = async { while !super::cluster::nobody_listens(&ask().await) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.expect("its listener is gone");
 }

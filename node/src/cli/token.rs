@@ -33,7 +33,8 @@ pub enum TokenCommand {
     List,
     /// Makes an admin token anew on a node, through its data folder: when the token was lost. Whoever had it is shut out.
     Reset {
-        #[arg(long, default_value = "admin")]
+        /// The token's name; without it that of the first token, which `init` and `dev` made.
+        #[arg(long, default_value = crate::bootstrap::FIRST_TOKEN)]
         name: String,
         /// The node's data folder.
         #[arg(long)]
@@ -86,35 +87,64 @@ pub(super) async fn reset(
     let socket = data.join(crate::serve::LOCAL_SOCKET);
     let endpoint = format!("{}{}", super::connect::LOCAL, socket.display());
     let client = Client::connect(&super::Globals { endpoint, token_file: None, ..globals }).await?;
-    // A change of its own: the given request id is the new token's.
-    let request = v1::DeleteTokenRequest { name: name.clone(), request_id: String::new() };
+    let text = new_text(out.as_deref())?;
+    let done = replace(&client, &name, &text).await;
+    given(done, &name, text, out)
+}
+
+/// The old one is refused from here on, whatever becomes of the new one.
+async fn replace(client: &Client, name: &str, text: &str) -> Result<Option<v1::ChangeResult>, Failure> {
+    const AGAIN: &str = "run it again, with another --out";
+    let request = v1::DeleteTokenRequest { name: name.to_owned(), request_id: String::new() };
     match client.tokens().delete_token(request).await {
-        Err(status) if status.code() != tonic::Code::NotFound => return Err(status.into()),
+        Err(status) if status.code() != tonic::Code::NotFound => return Err(Failure::of_secret(status, AGAIN)),
         _ => {}
     }
-    let token = v1::Token { name, permissions: vec!["*".to_owned()], ..v1::Token::default() };
-    create(&client, token, out).await
+    let token = v1::Token { name: name.to_owned(), permissions: vec!["*".to_owned()], ..v1::Token::default() };
+    store(client, token, text, AGAIN).await
+}
+
+async fn create(client: &Client, token: v1::Token, out: Option<PathBuf>) -> Result<Output, Failure> {
+    let name = token.name.clone();
+    let text = new_text(out.as_deref())?;
+    let again = format!("flotilla token delete {name}, then run it again, with another --out");
+    let done = store(client, token, &text, &again).await;
+    given(done, &name, text, out)
 }
 
 /// The file is written first: a token that the cluster knows and nobody has would be worse.
-async fn create(client: &Client, token: v1::Token, out: Option<PathBuf>) -> Result<Output, Failure> {
-    let name = token.name.clone();
+fn new_text(out: Option<&Path>) -> Result<String, Failure> {
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-    if let Some(path) = &out {
-        write_secret(path, &text)?;
-    }
+    out.map(|path| write_secret(path, &text)).transpose()?;
+    Ok(text)
+}
+
+async fn store(
+    client: &Client,
+    token: v1::Token,
+    text: &str,
+    again: &str,
+) -> Result<Option<v1::ChangeResult>, Failure> {
     let hash = Sha256::digest(text.as_bytes()).to_vec();
     let request = v1::CreateTokenRequest { token: Some(token), hash, request_id: client.request_id.clone() };
     let answer = client.tokens().create_token(request).await;
-    let answer = answer.map_err(|status| Failure::of_change(status, &client.request_id));
-    if let (Err(failure), Some(path)) = (&answer, &out)
+    answer.map(|answer| answer.into_inner().result).map_err(|status| Failure::of_secret(status, again))
+}
+
+/// The token's text, or a word that it is in its file.
+fn given(
+    done: Result<Option<v1::ChangeResult>, Failure>,
+    name: &str,
+    text: String,
+    out: Option<PathBuf>,
+) -> Result<Output, Failure> {
+    if let (Err(failure), Some(path)) = (&done, &out)
         && !failure.unknown
     {
         // Best effort: what is left is a text that opens nothing.
         let _ = std::fs::remove_file(path);
     }
-    let answer = answer?.into_inner();
-    let output = Output::changed(&format!("token {name} is made"), answer.result);
+    let output = Output::changed(&format!("token {name} is made"), done?);
     Ok(if out.is_some() { output } else { output.with(Data::Line(text)) })
 }
 

@@ -103,14 +103,16 @@ async fn serve(
         Said::Proxied { source, destination } => (source, destination),
         Said::Own => own,
     };
-    if shared.penalties.refuses(remote.ip()) {
+    // Behind the address of a trusted proxy stand all its clients.
+    let is_proxy = proxy == ProxyProtocol::Required && said == Said::Own;
+    if !is_proxy && shared.penalties.refuses(remote.ip()) {
         return Err(Dropped::Penalised.into());
     }
     place.name_source(remote.ip())?;
     let connection = shared.core.connection(remote, local);
     let wire = Wire::new(tcp, Arc::clone(&connection), deadline);
     let sock = Sock::new(Arc::clone(&wire), first, shared.config.limits.handshake_bytes);
-    let peer = Peer::new(shared, connection, wire, place);
+    let peer = Peer::new(shared, connection, wire, place, is_proxy);
     converse(peer, sock).await
 }
 
@@ -169,9 +171,9 @@ fn offence(peer: &Peer, ended: &Result<(), Ended>) -> Option<Offence> {
     }
 }
 
-/// Connections that we ended ourselves at a drain say nothing about their source.
+/// Connections that we ended ourselves at a drain say nothing about their source, and a proxy's own nothing about its clients.
 fn penalise(peer: &Peer, offence: Option<Offence>) {
-    if let Some(offence) = offence.filter(|_| !peer.shared.core.is_draining()) {
+    if let Some(offence) = offence.filter(|_| !peer.is_proxy && !peer.shared.core.is_draining()) {
         peer.shared.penalties.note(peer.connection.remote().ip(), offence);
     }
 }

@@ -1,7 +1,7 @@
 //! Sources whose connections come to nothing are refused for a while, the longer the more of them do (`security.md` 4.6; the rules and
 //! times of OpenSSH's `PerSourcePenalties`). Kept by each node for itself: a failed login never reaches the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,16 +57,45 @@ pub(crate) enum Offence {
     Crashed,
 }
 
+#[derive(Clone, Copy)]
 struct Penalty {
     runs_off: Instant,
     /// It has come to the least that is enforced.
     enforced: bool,
 }
 
+#[derive(Default)]
+struct Table {
+    by_source: HashMap<IpAddr, Penalty>,
+    /// The same in the order in which they run off: those that are not enforced, and those that are.
+    in_order: [BTreeSet<(Instant, IpAddr)>; 2],
+}
+
+impl Table {
+    fn set(&mut self, source: IpAddr, penalty: Penalty) {
+        self.remove(source);
+        self.by_source.insert(source, penalty);
+        self.in_order[usize::from(penalty.enforced)].insert((penalty.runs_off, source));
+    }
+
+    fn remove(&mut self, source: IpAddr) {
+        if let Some(old) = self.by_source.remove(&source) {
+            self.in_order[usize::from(old.enforced)].remove(&(old.runs_off, source));
+        }
+    }
+
+    /// What is missed least: what has run off, else the first of those that are not enforced, else the first of the others.
+    fn least(&self, now: Instant) -> Option<IpAddr> {
+        let [lenient, enforced] = &self.in_order;
+        let over = enforced.first().filter(|(runs_off, _)| *runs_off <= now);
+        over.or(lenient.first()).or(enforced.first()).map(|(_, source)| *source)
+    }
+}
+
 /// The penalties of a node.
 pub(crate) struct Penalties {
     rules: PenaltyRules,
-    table: Mutex<HashMap<IpAddr, Penalty>>,
+    table: Mutex<Table>,
 }
 
 impl Penalties {
@@ -74,7 +103,7 @@ impl Penalties {
         Arc::new(Penalties { rules, table: Mutex::default() })
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<IpAddr, Penalty>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +115,7 @@ impl Penalties {
     pub(crate) fn refuses(&self, address: IpAddr) -> bool {
         let now = Instant::now();
         let table = self.table();
-        table.get(&source_of(address)).is_some_and(|penalty| penalty.enforced && now < penalty.runs_off)
+        table.by_source.get(&source_of(address)).is_some_and(|penalty| penalty.enforced && now < penalty.runs_off)
     }
 
     pub(crate) fn note(&self, address: IpAddr, offence: Offence) {
@@ -101,38 +130,23 @@ impl Penalties {
         }
         let (now, source) = (Instant::now(), source_of(address));
         let mut table = self.table();
-        if !table.contains_key(&source) {
-            self.make_room(&mut table, now);
-        }
-        let penalty = table.entry(source).or_insert(Penalty { runs_off: now, enforced: false });
-        if penalty.runs_off <= now {
-            *penalty = Penalty { runs_off: now, enforced: false };
-        }
+        let known = table.by_source.get(&source).copied().filter(|penalty| now < penalty.runs_off);
+        let mut penalty = known.unwrap_or(Penalty { runs_off: now, enforced: false });
         penalty.runs_off = (penalty.runs_off + cost).min(now + self.rules.most);
         if !penalty.enforced && penalty.runs_off - now >= self.rules.least {
             penalty.enforced = true;
             metrics::counter!("flotilla_ssh_sources_penalised_total").increment(1);
             tracing::warn!(sender = "ssh", %source, seconds = (penalty.runs_off - now).as_secs(), "source refused for a while");
         }
-    }
-
-    /// The table is bounded: what has run off goes first, then any one, so that a flood from many sources costs little.
-    fn make_room(&self, table: &mut HashMap<IpAddr, Penalty>, now: Instant) {
-        if table.len() < self.rules.sources {
-            return;
-        }
-        let any = table.iter().map(|(source, penalty)| (*source, penalty.runs_off)).take(LOOKED_AT);
-        if let Some((first_to_run_off, _)) = any.min_by_key(|(_, runs_off)| *runs_off) {
-            table.remove(&first_to_run_off);
-        }
-        if table.len() >= self.rules.sources {
-            table.retain(|_, penalty| penalty.runs_off > now);
+        table.set(source, penalty);
+        // Bounded: a flood of sources may push out what it brought itself, and never one that is refused for one that is not yet.
+        if table.by_source.len() > self.rules.sources
+            && let Some(least) = table.least(now)
+        {
+            table.remove(least);
         }
     }
 }
-
-/// Penalties that are compared when the table is full.
-const LOOKED_AT: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -205,8 +219,30 @@ mod tests {
         let penalties = penalties(|rules| rules.sources = 100);
         for n in 0..10_000u32 {
             penalties.note(IpAddr::V4(n.to_be_bytes().into()), Offence::Crashed);
-            assert!(penalties.table().len() <= 100);
+            assert!(penalties.table().by_source.len() <= 100);
         }
         assert!(penalties.refuses(IpAddr::V4(9_999u32.to_be_bytes().into())), "the newest is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_enforced_penalty_survives_a_flood_of_sources_and_one_that_has_run_off_does_not() {
+        let penalties = penalties(|rules| rules.sources = 100);
+        let source = |n: u32| IpAddr::V4(n.to_be_bytes().into());
+        let (short, long) = (address("192.0.2.1"), address("192.0.2.2"));
+        for _ in 0..3 {
+            penalties.note(short, Offence::AuthFailed);
+        }
+        penalties.note(long, Offence::Crashed);
+        for n in 0..10_000 {
+            penalties.note(source(n), Offence::Grace);
+            assert!(penalties.refuses(short) && penalties.refuses(long), "after {n} others");
+        }
+        tokio::time::advance(Duration::from_secs(15)).await;
+        penalties.note(source(10_000), Offence::Grace);
+        let table = penalties.table();
+        assert!(!table.by_source.contains_key(&short), "it goes before any other");
+        assert!(table.by_source.contains_key(&long) && table.by_source.contains_key(&source(9_999)));
+        assert_eq!(table.by_source.len(), 100);
+        assert_eq!(table.in_order.iter().map(BTreeSet::len).sum::<usize>(), 100);
     }
 }

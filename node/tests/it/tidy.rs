@@ -37,20 +37,63 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Each workspace crate with the names under `[dependencies]`.
-fn crates() -> BTreeMap<String, BTreeSet<String>> {
-    let workspace: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    let members = workspace["workspace"]["members"].as_array().unwrap();
-    members
-        .iter()
-        .map(|member| {
-            let file = root().join(member.as_str().unwrap()).join("Cargo.toml");
-            let manifest: toml::Table = std::fs::read_to_string(file).unwrap().parse().unwrap();
-            let name = manifest["package"]["name"].as_str().unwrap().to_owned();
-            let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
-            (name, dependencies.into_iter().flatten().map(|(name, _)| name.clone()).collect())
+/// Where a manifest names what is built into a crate; a target has the same tables of its own.
+const BUILT_IN: [&str; 2] = ["dependencies", "build-dependencies"];
+
+/// What a manifest names under `tables`, for every target: the package's own name, and what else is said of it.
+fn dependencies(manifest: &toml::Table, tables: &[&str]) -> Vec<(String, toml::Value)> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();
+    let places = targets.filter_map(|(_, target)| target.as_table()).chain([manifest]);
+    let named = places.flat_map(|place| tables.iter().filter_map(|table| place.get(*table)?.as_table())).flatten();
+    named
+        .map(|(name, what)| {
+            let package = what.get("package").and_then(toml::Value::as_str).unwrap_or(name);
+            (package.to_owned(), what.clone())
         })
         .collect()
+}
+
+fn manifest(folder: &str) -> toml::Table {
+    std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
+}
+
+/// The manifests of the workspace's crates.
+fn manifests() -> Vec<toml::Table> {
+    let workspace = manifest("");
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    members.iter().map(|member| manifest(member.as_str().unwrap())).collect()
+}
+
+/// Each workspace crate with the names of what is built into it.
+fn crates() -> BTreeMap<String, BTreeSet<String>> {
+    let one = |manifest: &toml::Table| {
+        let name = manifest["package"]["name"].as_str().unwrap().to_owned();
+        (name, dependencies(manifest, &BUILT_IN).into_iter().map(|(name, _)| name).collect())
+    };
+    manifests().iter().map(one).collect()
+}
+
+/// What of a manifest, a crate's or the workspace's, puts planted bugs into a build that does not ask for them.
+fn plants(manifest: &toml::Table) -> Vec<String> {
+    let mut found = Vec::new();
+    let all = [BUILT_IN.as_slice(), &["dev-dependencies"]].concat();
+    let shared = manifest.get("workspace").and_then(toml::Value::as_table);
+    let shared = shared.map(|workspace| dependencies(workspace, &["dependencies"])).unwrap_or_default();
+    for (name, what) in dependencies(manifest, &all).into_iter().chain(shared) {
+        if what.to_string().contains("planted-bugs") {
+            found.push(format!("{name} is asked for with planted bugs"));
+        }
+    }
+    for (name, implied) in manifest.get("features").and_then(toml::Value::as_table).into_iter().flatten() {
+        if name == "default" || (name != "planted-bugs" && implied.to_string().contains("planted-bugs")) {
+            found.push(format!("the feature {name}"));
+        }
+    }
+    // A build with debug assertions is one that planted bugs compile in (`planted.rs`).
+    let profiles = manifest.get("profile").and_then(toml::Value::as_table).into_iter().flatten();
+    let asserting = profiles.filter(|(_, profile)| profile.get("debug-assertions").is_some());
+    found.extend(asserting.map(|(name, _)| format!("profile {name} sets debug-assertions")));
+    found
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -111,14 +154,43 @@ fn no_build_has_planted_bugs_by_default() {
         }
     }
     assert!(sites >= 7, "the walk found {sites} planted bugs");
-    let workspace: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    for member in workspace["workspace"]["members"].as_array().unwrap() {
-        let manifest = std::fs::read_to_string(root().join(member.as_str().unwrap()).join("Cargo.toml")).unwrap();
-        let manifest: toml::Table = manifest.parse().unwrap();
-        let features = manifest.get("features").and_then(toml::Value::as_table);
-        assert!(features.is_none_or(|features| !features.contains_key("default")), "{member} has default features");
-        let dependencies = manifest.get("dependencies").map(ToString::to_string).unwrap_or_default();
-        assert!(!dependencies.contains("planted-bugs"), "{member} depends on planted bugs");
+    for manifest in manifests().into_iter().chain([manifest("")]) {
+        let found = plants(&manifest);
+        let whose = manifest.get("package").and_then(|package| package["name"].as_str()).unwrap_or("the workspace");
+        assert!(found.is_empty(), "{whose}: {found:?}");
+    }
+}
+
+#[test]
+fn a_dependency_is_seen_wherever_a_manifest_may_name_it() {
+    let named = r#"
+        [dependencies]
+        a = "1"
+        [build-dependencies]
+        b.workspace = true
+        [target.'cfg(unix)'.dependencies]
+        other = { package = "c", version = "1" }
+        [target.'cfg(unix)'.build-dependencies]
+        d = "1"
+        [dev-dependencies]
+        e = "1"
+    "#;
+    let named = dependencies(&named.parse().unwrap(), &BUILT_IN);
+    assert_eq!(
+        named.into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>(),
+        ["a", "b", "c", "d"].map(Into::into).into()
+    );
+    for planted in [
+        "[dependencies]\nm = { path = 'm', features = ['planted-bugs'] }",
+        "[build-dependencies]\nm = { path = 'm', features = ['planted-bugs'] }",
+        "[dev-dependencies]\nm = { path = 'm', features = ['planted-bugs'] }",
+        "[target.'cfg(unix)'.dependencies]\nm = { path = 'm', features = ['planted-bugs'] }",
+        "[workspace.dependencies]\nm = { path = 'm', features = ['planted-bugs'] }",
+        "[features]\ndefault = []",
+        "[features]\nfast = ['m/planted-bugs']",
+        "[profile.release]\ndebug-assertions = true",
+    ] {
+        assert_eq!(plants(&planted.parse().unwrap()).len(), 1, "{planted}");
     }
 }
 

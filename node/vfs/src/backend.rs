@@ -27,6 +27,8 @@ pub type RealPath<'a> = &'a mut dyn FnMut() -> VfsResult<Vec<u8>>;
 pub enum Use {
     /// What the operation is about.
     Operate,
+    /// It is moved away, or to here: asked of both folders, with the kind that was found at the old name.
+    Move(FileKind),
     /// What is there goes, because something else takes its name.
     Replace(FileKind),
 }
@@ -84,6 +86,9 @@ pub enum VfsError {
     Invalid(&'static str),
     #[error("not supported by this storage: {0}")]
     Unsupported(&'static str),
+    /// The name was made and stands; what came after it failed.
+    #[error("made, and then: {0}")]
+    Made(Box<VfsError>),
     /// The staging folder of the epoch was fenced: the upload cannot be published any more.
     #[error("upload was fenced: its node's lease ended")]
     Fenced,
@@ -97,6 +102,13 @@ pub enum VfsError {
 }
 
 pub type VfsResult<T> = Result<T, VfsError>;
+
+impl VfsError {
+    /// Of a step after a name was made.
+    pub(crate) fn made(self) -> Self {
+        VfsError::Made(Box::new(self))
+    }
+}
 
 /// What a storage can do, probed once when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,11 +254,12 @@ pub trait Root: Send + Sync + 'static {
     async fn open_dir(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Box<dyn Dir>>;
     async fn make_dir(&self, path: &[u8], mode: u32, durability: Durability, guard: &GuardRef) -> VfsResult<()>;
     async fn remove_dir(&self, path: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
+    /// An error after the link was made is [`VfsError::Made`].
     async fn symlink(&self, path: &[u8], target: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
     async fn read_link(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Vec<u8>>;
     /// Follows symlinks as far as the path exists; the result is canonical and relative to the root.
     async fn real_path(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Vec<u8>>;
-    /// Opens a regular file in place.
+    /// Opens a regular file in place. An error after one was made (EXCL) is [`VfsError::Made`].
     async fn open(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<Arc<dyn File>>;
     /// Begins an upload (8.2): a file in `.flotilla/<account>/<epoch>/`, to be published at `path`. Follows a symlink at `path`
     /// (at most 8 hops). Fails early if a directory is there or the parent is missing. Copies mode, owner and ACL of what it will replace at publish.
@@ -260,7 +273,7 @@ pub trait Root: Send + Sync + 'static {
         durability: Durability,
         guard: &GuardRef,
     ) -> VfsResult<Box<dyn Caught>>;
-    /// Fails with `Exists` if the target exists.
+    /// Fails with `Exists` if the target exists. The guard is asked with [`Use::Move`].
     async fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()>;
     /// posix-rename (8.3): replaces a file at the target; what it replaced is caught.
     async fn rename_over(

@@ -37,7 +37,9 @@ mod update_user;
 mod validate;
 
 pub(crate) use account::MAX_ENDED;
+pub(crate) use admit_node::MOST_NODES;
 pub(crate) use once::NUMBER_WINDOW;
+pub(crate) use reseal_secrets::MOST as MOST_SECRETS;
 use scope::Scope;
 
 use crate::{

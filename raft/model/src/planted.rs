@@ -1,5 +1,9 @@
 //! Bugs planted on purpose, for the fault tests to find. Only in builds with the feature `planted-bugs`, which nothing enables
-//! by default; each is off until its name is planted.
+//! by default; each is off until its name is planted. A build without debug assertions, which a release is, does not compile
+//! with the feature.
+
+#[cfg(not(debug_assertions))]
+compile_error!("planted-bugs is for debug builds only (`make mutants`): a release must not hold planted bugs");
 
 use std::sync::OnceLock;
 

@@ -162,6 +162,12 @@ pub enum MembershipRefusal {
     #[error("node {node} is the last one: a cluster without nodes is none")]
     LastNode { node: NodeId },
     #[error(
+        "without node {node} only {alive} of {members} members would be alive, and that is no majority: start the stopped nodes, \
+         or join another one, before you remove this one; if a majority is lost for good run `flotilla cluster recover` on a \
+         node that is left"
+    )]
+    NoMajority { node: NodeId, alive: u32, members: u32 },
+    #[error(
         "node {node} has another store than the one it registered with: it was wiped or replaced; remove it (`flotilla cluster remove {node}`) and join with a new token"
     )]
     OtherStore { node: NodeId },

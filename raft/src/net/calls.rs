@@ -67,8 +67,9 @@ fn unknown_node(node: NodeId) -> CallError {
 const LOOK_AFTER: Duration = Duration::from_millis(1_500);
 
 impl Peers {
-    /// Keeps the connection over which cuts are confirmed open to every member, for the node's life. A peer that is met for the first
-    /// time is written down, which takes a second on a busy disk: a reply that revokes must not wait for that (`PROTOCOL.md` 3.3).
+    /// Keeps the connection over which cuts are confirmed open to every member, for the node's life: the answer to a revoking
+    /// command waits at most 1 s for the peers (`PROTOCOL.md` 3.3), and that second is not for dialling, TLS and a hello, nor
+    /// for the write that a peer's first welcome waits for.
     pub async fn keep_connected(self: Arc<Self>, rosters: Arc<Rosters>) {
         loop {
             let others: Vec<NodeId> =

@@ -37,9 +37,17 @@ pub fn channel(tls: &Tls, us: &Arc<Introduction>, node: NodeId, address: &str, w
         }))
 }
 
-/// Whether the node answers there, as a member, to this one.
-pub async fn reach(tls: &Tls, us: &Introduction, node: NodeId, address: &str, within: Duration) -> io::Result<()> {
-    connect(tls, us, node, address, within).await.map(|_| ())
+/// Whether the node answers there, as a member, to this one: a failure inside says why somebody answers, but not so. The
+/// failure outside is that nobody takes the connection.
+pub async fn reach(
+    tls: &Tls,
+    us: &Introduction,
+    node: NodeId,
+    address: &str,
+    within: Duration,
+) -> io::Result<io::Result<()>> {
+    let tcp = dial(address, within).await?;
+    Ok(introduce(tls, us, tcp, node, address, within).await.map(|_| ()))
 }
 
 async fn connect(
@@ -49,7 +57,22 @@ async fn connect(
     address: &str,
     within: Duration,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let tcp = timeout(within, TcpStream::connect(address)).await??;
+    introduce(tls, us, dial(address, within).await?, node, address, within).await
+}
+
+async fn dial(address: &str, within: Duration) -> io::Result<TcpStream> {
+    timeout(within, TcpStream::connect(address)).await?
+}
+
+/// TLS and the hellos.
+async fn introduce(
+    tls: &Tls,
+    us: &Introduction,
+    tcp: TcpStream,
+    node: NodeId,
+    address: &str,
+    within: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
     tcp.set_nodelay(true)?;
     let mut stream = timeout(within, tls.connector.connect(Tls::server_name(node), tcp)).await??;
     let found = tls.peer(stream.get_ref().1.peer_certificates()).map_err(io::Error::other)?;

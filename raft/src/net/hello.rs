@@ -89,34 +89,42 @@ impl Introduction {
         })
     }
 
-    /// Exchanges hellos and answers with the peer that TLS has authenticated. Both sides run the same steps.
-    pub async fn exchange<S>(&self, stream: &mut S, peer: &tls::Shown, within: Duration) -> io::Result<()>
+    /// Exchanges hellos and answers with the peer that TLS has authenticated. Both sides run the same steps. Returns on whose
+    /// word the peer was let in, if it is not known as a member.
+    pub async fn exchange<S>(&self, stream: &mut S, peer: &tls::Shown, within: Duration) -> io::Result<Option<NodeId>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         timeout(within, self.steps(stream, peer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    async fn steps<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, peer: &tls::Shown) -> io::Result<()> {
+    async fn steps<S>(&self, stream: &mut S, peer: &tls::Shown) -> io::Result<Option<NodeId>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         send(stream, &self.hello()?).await?;
         let theirs: Hello = receive(stream, MAX).await?;
-        let judged = self.judge(&theirs, peer);
-        let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |()| Answer::Welcome);
+        let judged = self.judge(&theirs, peer).await;
+        let answer = judged.as_ref().map_or_else(|why| Answer::Refused(why.clone()), |_| Answer::Welcome);
         send(stream, &answer).await?;
-        if let Err(why) = judged {
-            if self.told.is_news(peer.node, &why) {
-                tracing::error!(event = "peer_refused", peer = peer.node.0, why, "refusing a peer");
+        let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
+        let vouched_by = match judged {
+            Ok(vouched_by) => vouched_by,
+            Err(why) => {
+                if self.told.is_news(peer.node, &why) {
+                    tracing::error!(event = "peer_refused", peer = peer.node.0, why, "refusing a peer");
+                }
+                // The peer's answer is read so that closing does not reset what was just sent.
+                let _ = receive::<Answer>(stream, MAX).await;
+                return Err(refused(why));
             }
-            // The peer's answer is read so that closing does not reset what was just sent.
-            let _ = receive::<Answer>(stream, MAX).await;
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        }
+        };
         match receive(stream, MAX).await? {
             Answer::Welcome => {
                 self.told.forget(peer.node);
                 self.refused
                     .send_if_modified(|refused| refused.take_if(|why| why.starts_with(&refusal(peer.node))).is_some());
-                Ok(())
+                Ok(vouched_by)
             }
             Answer::Refused(why) => {
                 let text = format!("{} {why}", refusal(peer.node));
@@ -124,13 +132,12 @@ impl Introduction {
                 if self.told.is_news(peer.node, &text) {
                     tracing::error!(event = "refused_by_peer", peer = peer.node.0, why, "a peer refuses this node");
                 }
-                let why = text;
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+                Err(refused(text))
             }
         }
     }
 
-    fn judge(&self, theirs: &Hello, peer: &tls::Shown) -> Result<(), String> {
+    async fn judge(&self, theirs: &Hello, peer: &tls::Shown) -> Result<Option<NodeId>, String> {
         if theirs.rpc_version != RPC_VERSION {
             return Err(format!("it speaks version {} of the peer calls, not {RPC_VERSION}", theirs.rpc_version));
         }
@@ -140,11 +147,12 @@ impl Introduction {
         if theirs.node != peer.node {
             return Err(format!("it says that it is node {}, its certificate says {}", theirs.node, peer.node));
         }
-        self.rosters.admits(peer.node, &peer.public_key, theirs.voucher.as_ref())?;
+        let vouched_by = self.rosters.admits(peer.node, &peer.public_key, theirs.voucher.as_ref())?;
         if let Some(known) = self.rosters.now().members.get(&peer.node).and_then(|member| member.start.clone()) {
             judge_start(peer.node, &known, &theirs.start)?;
         }
-        self.memory.meet(theirs)
+        self.memory.meet(theirs).await?;
+        Ok(vouched_by)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use flotilla_model::NodeId;
 
@@ -30,33 +30,67 @@ struct Known {
 pub struct PeerMemory {
     file: PathBuf,
     known: Mutex<Known>,
+    /// Held by who writes the file; nobody else changes the starts.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Known {
+    /// Whether the start that the peer shows is remembered already; why the peer is refused.
+    fn judge(&self, hello: &Hello) -> Result<bool, String> {
+        let node = hello.node.0;
+        let seen = self.starts.get(&node);
+        let started = seen.map_or(Ok(()), |seen| compare_starts(seen, &hello.start));
+        let judged = started.and_then(|()| self.acknowledged.get(&node).map_or(Ok(()), |log| judge_log(log, hello)));
+        judged.map_err(|why| with_remedy(hello.node, &why))?;
+        Ok(seen == Some(&hello.start))
+    }
 }
 
 impl PeerMemory {
     pub fn open(file: &Path) -> Result<Self, FolderError> {
         let starts = folder::read_value(file)?.unwrap_or_default();
         let known = Known { starts, acknowledged: BTreeMap::new() };
-        Ok(PeerMemory { file: file.to_owned(), known: Mutex::new(known) })
+        Ok(PeerMemory { file: file.to_owned(), known: Mutex::new(known), writing: Arc::default() })
     }
 
-    /// Judges a peer's hello by what is known of it, and remembers a new start before anything else is said.
-    pub fn meet(&self, hello: &Hello) -> Result<(), String> {
-        let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
-        let node = hello.node.0;
-        let started = known.starts.get(&node).map_or(Ok(()), |seen| compare_starts(seen, &hello.start));
-        let judged = started.and_then(|()| known.acknowledged.get(&node).map_or(Ok(()), |log| judge_log(log, hello)));
-        judged.map_err(|why| with_remedy(hello.node, &why))?;
-        if known.starts.get(&node) != Some(&hello.start) {
-            known.starts.insert(node, hello.start.clone());
-            folder::write_value(&self.file, &known.starts)
-                .map_err(|error| format!("what is known of it cannot be written: {error}"))?;
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("no panic while the peers' memory is locked")
+    }
+
+    /// Judges a peer's hello by what is known of it, and remembers a new start before anything else is said. The file is
+    /// written on a thread that may wait, to its end also when this future is dropped.
+    pub async fn meet(self: &Arc<Self>, hello: &Hello) -> Result<(), String> {
+        if self.known().judge(hello)? {
+            return Ok(());
         }
+        let writing = Arc::clone(&self.writing).lock_owned().await;
+        let (memory, hello) = (Arc::clone(self), hello.clone());
+        let remembered = tokio::task::spawn_blocking(move || {
+            let _writing = writing;
+            memory.remember(&hello)
+        });
+        remembered.await.map_err(|error| format!("what is known of it cannot be written: {error}"))?
+    }
+
+    /// Judged again, since another connection may have been first. Known is only what stands in the file.
+    fn remember(&self, hello: &Hello) -> Result<(), String> {
+        let mut starts = {
+            let known = self.known();
+            if known.judge(hello)? {
+                return Ok(());
+            }
+            known.starts.clone()
+        };
+        starts.insert(hello.node.0, hello.start.clone());
+        folder::write_value(&self.file, &starts)
+            .map_err(|error| format!("what is known of it cannot be written: {error}"))?;
+        self.known().starts = starts;
         Ok(())
     }
 
     /// A peer acknowledged entries of this leader's term; `committed` is what the cluster has committed.
     pub fn acknowledged(&self, node: NodeId, term: u64, index: u64, committed: u64) {
-        let mut known = self.known.lock().expect("no panic while the peers' memory is locked");
+        let mut known = self.known();
         let row = known.acknowledged.entry(node.0).or_default();
         if term > row.term {
             (row.term, row.index) = (term, index);
@@ -113,10 +147,10 @@ fn judge_log(acknowledged: &Acknowledged, hello: &Hello) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn memory() -> (tempfile::TempDir, PeerMemory) {
+    fn memory() -> (tempfile::TempDir, Arc<PeerMemory>) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let memory = PeerMemory::open(&dir.path().join("PEERS")).expect("an empty memory");
-        (dir, memory)
+        (dir, Arc::new(memory))
     }
 
     fn hello(identity: u128, counter: u64, nonce: u128, vote_term: u64, last_index: u64) -> Hello {
@@ -124,26 +158,51 @@ mod tests {
         Hello { rpc_version: 1, cluster_id: "c".into(), node: NodeId(2), start, vote_term, last_index, voucher: None }
     }
 
-    #[test]
-    fn a_wiped_or_set_back_store_is_refused_also_after_a_restart() {
+    #[tokio::test]
+    async fn a_wiped_or_set_back_store_is_refused_also_after_a_restart() {
         let (dir, memory) = memory();
-        memory.meet(&hello(7, 3, 30, 1, 0)).expect("the first meeting");
-        let memory = PeerMemory::open(&dir.path().join("PEERS")).expect("the memory again");
-        assert!(memory.meet(&hello(8, 4, 40, 1, 0)).unwrap_err().contains("identity"));
-        assert!(memory.meet(&hello(7, 2, 20, 1, 0)).unwrap_err().contains("set back"));
-        assert!(memory.meet(&hello(7, 3, 31, 1, 0)).unwrap_err().contains("second start"));
-        memory.meet(&hello(7, 3, 30, 1, 0)).expect("the same start again");
-        memory.meet(&hello(7, 4, 40, 1, 0)).expect("a later start");
+        memory.meet(&hello(7, 3, 30, 1, 0)).await.expect("the first meeting");
+        let memory = Arc::new(PeerMemory::open(&dir.path().join("PEERS")).expect("the memory again"));
+        assert!(memory.meet(&hello(8, 4, 40, 1, 0)).await.unwrap_err().contains("identity"));
+        assert!(memory.meet(&hello(7, 2, 20, 1, 0)).await.unwrap_err().contains("set back"));
+        assert!(memory.meet(&hello(7, 3, 31, 1, 0)).await.unwrap_err().contains("second start"));
+        memory.meet(&hello(7, 3, 30, 1, 0)).await.expect("the same start again");
+        memory.meet(&hello(7, 4, 40, 1, 0)).await.expect("a later start");
     }
 
-    #[test]
-    fn a_log_that_lost_what_it_acknowledged_is_refused() {
+    #[tokio::test]
+    async fn a_log_that_lost_what_it_acknowledged_is_refused() {
         let (_dir, memory) = memory();
         memory.acknowledged(NodeId(2), 5, 100, 90);
-        assert!(memory.meet(&hello(7, 1, 1, 6, 89)).unwrap_err().contains("lost entries"));
-        assert!(memory.meet(&hello(7, 1, 1, 5, 99)).unwrap_err().contains("acknowledged 100"));
-        assert!(memory.meet(&hello(7, 1, 1, 4, 100)).unwrap_err().contains("voted"));
-        memory.meet(&hello(7, 1, 1, 6, 95)).expect("a later leader may have removed what was not committed");
-        memory.meet(&hello(7, 1, 1, 5, 100)).expect("all that it acknowledged");
+        assert!(memory.meet(&hello(7, 1, 1, 6, 89)).await.unwrap_err().contains("lost entries"));
+        assert!(memory.meet(&hello(7, 1, 1, 5, 99)).await.unwrap_err().contains("acknowledged 100"));
+        assert!(memory.meet(&hello(7, 1, 1, 4, 100)).await.unwrap_err().contains("voted"));
+        memory.meet(&hello(7, 1, 1, 6, 95)).await.expect("a later leader may have removed what was not committed");
+        memory.meet(&hello(7, 1, 1, 5, 100)).await.expect("all that it acknowledged");
+    }
+
+    #[tokio::test]
+    async fn a_start_that_could_not_be_written_is_not_known() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path().join("later");
+        let memory = Arc::new(PeerMemory::open(&folder.join("PEERS")).expect("an empty memory"));
+        for connection in ["the first", "the second"] {
+            let refused = memory.meet(&hello(7, 3, 30, 1, 0)).await;
+            assert!(refused.is_err_and(|why| why.contains("cannot be written")), "{connection}");
+        }
+        std::fs::create_dir(&folder).expect("the folder");
+        memory.meet(&hello(7, 3, 30, 1, 0)).await.expect("it can be written now");
+    }
+
+    #[tokio::test]
+    async fn peers_that_are_met_at_once_are_all_known_afterwards() {
+        let (dir, memory) = memory();
+        let hellos: Vec<Hello> =
+            (1..=20).map(|node| Hello { node: NodeId(node), ..hello(u128::from(node), 3, 30, 1, 0) }).collect();
+        let met = futures::future::join_all(hellos.iter().map(|hello| memory.meet(hello))).await;
+        assert!(met.iter().all(Result::is_ok), "{met:?}");
+        let starts: BTreeMap<u64, Start> =
+            folder::read_value(&dir.path().join("PEERS")).expect("the file").expect("it is there");
+        assert_eq!(starts.len(), 20);
     }
 }

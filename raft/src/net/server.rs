@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use flotilla_model::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -44,7 +45,19 @@ pub struct PeerServer {
 
 /// Which node is at the other end; every call finds it in its extensions.
 #[derive(Clone, Debug)]
-pub struct PeerNode(pub Shown);
+pub struct PeerNode {
+    pub shown: Shown,
+    /// On whose word it was let in, if it was not known as a member.
+    pub vouched_by: Option<NodeId>,
+}
+
+impl PeerNode {
+    fn still_admitted(&self, rosters: &Rosters) -> Result<(), String> {
+        let Shown { node, public_key } = &self.shown;
+        let admitted = rosters.still_admits(*node, public_key, self.vouched_by);
+        admitted.then_some(()).ok_or_else(|| format!("node {node} is no member any more"))
+    }
+}
 
 /// A connection that has passed TLS and hello. It ends with the peer's membership.
 pub struct PeerStream {
@@ -55,19 +68,14 @@ pub struct PeerStream {
 
 impl PeerStream {
     fn admitted(&self) -> io::Result<()> {
-        let Shown { node, public_key } = &self.peer.0;
-        if self.rosters.still_admits(*node, public_key) {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("node {node} is no member any more")))
+        self.peer.still_admitted(&self.rosters).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 }
 
 /// Membership is checked for each request too: one may have been read before its sender was removed.
 fn members_only(rosters: Arc<Rosters>) -> impl Interceptor + Clone {
     move |request: tonic::Request<()>| match request.extensions().get::<PeerNode>() {
-        Some(PeerNode(peer)) if rosters.still_admits(peer.node, &peer.public_key) => Ok(request),
-        Some(PeerNode(peer)) => Err(Status::permission_denied(format!("node {} is no member any more", peer.node))),
+        Some(peer) => peer.still_admitted(&rosters).map(|()| request).map_err(Status::permission_denied),
         None => Err(Status::unauthenticated("no peer certificate")),
     }
 }
@@ -158,8 +166,9 @@ impl Greeter {
             return Ok(None);
         };
         let peer = self.tls.peer(Some(certificates)).map_err(io::Error::other)?;
-        self.us.exchange(&mut stream, &peer, HELLO_WITHIN).await?;
-        Ok(Some(PeerStream { stream, peer: PeerNode(peer), rosters: Arc::clone(&self.us.rosters) }))
+        let vouched_by = self.us.exchange(&mut stream, &peer, HELLO_WITHIN).await?;
+        let peer = PeerNode { shown: peer, vouched_by };
+        Ok(Some(PeerStream { stream, peer, rosters: Arc::clone(&self.us.rosters) }))
     }
 }
 

@@ -60,7 +60,7 @@ fn failed(error: impl std::fmt::Display) -> Status {
 
 /// The node whose certificate stands behind this call.
 fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
-    let peer = request.extensions().get::<PeerNode>().map(|peer| peer.0.node);
+    let peer = request.extensions().get::<PeerNode>().map(|peer| peer.shown.node);
     peer.ok_or_else(|| Status::unauthenticated("no peer certificate"))
 }
 

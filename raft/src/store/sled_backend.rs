@@ -19,7 +19,7 @@ use sled::{Batch, Tree};
 
 use self::entries::EntryScan;
 use self::files::Files;
-use self::moving::Moving;
+use self::moving::{Leaving, Moving};
 use super::backend::{LogBackend, LogReads, Op, Recovered};
 use crate::types::{LogId, Vote};
 
@@ -45,6 +45,8 @@ impl Default for Space {
 
 pub struct SledWriter {
     dir: PathBuf,
+    /// Stands before the store, which is unlocked when it has ended.
+    leaving: Leaving,
     files: Files,
     readers: Arc<ArcSwap<Tree>>,
     purged: Option<u64>,
@@ -77,6 +79,7 @@ pub fn open(dir: &Path, space: Space) -> io::Result<(SledWriter, SledReader, Rec
         live,
         appended: 0,
         moving: None,
+        leaving: Leaving::default(),
         written: 0,
     };
     match writer.files.lay_runway(writer.runway()) {
@@ -186,6 +189,9 @@ impl SledWriter {
         if left >= self.runway() / 4 || self.appended < self.space.floor / 4 {
             return Ok(false);
         }
+        if self.leaving.is_under_way() {
+            return Ok(true);
+        }
         self.appended = 0;
         tracing::info!(event = "log_move_begins", used, left, "the log moves into a new store file");
         match Moving::begin(&self.dir, self.files.number() + 1, self.runway()) {
@@ -220,12 +226,13 @@ impl SledWriter {
 
     fn moved(&mut self, files: Files, live: u64) {
         self.readers.store(Arc::new(files.tree.clone()));
-        self.files = files;
+        let left = std::mem::replace(&mut self.files, files);
         self.live = live;
         tracing::info!(event = "log_moved", live);
         metrics::counter!("flotilla_raft_log_moves_total").increment(1);
-        if let Err(error) = files::remove_others(&self.dir, self.files.number()) {
-            tracing::warn!(%error, "the log's former store file could not be removed");
+        match Leaving::begin(&self.dir, left, self.files.number()) {
+            Ok(leaving) => self.leaving = leaving,
+            Err(error) => tracing::warn!(%error, "the log's former store file is removed with the next one"),
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Testbed {
     pub dir: tempfile::TempDir,
     pub ca: pki::Identity,
     pub peers: BTreeMap<NodeId, PeerAddress>,
-    identities: BTreeMap<NodeId, pki::Identity>,
+    pub identities: BTreeMap<NodeId, pki::Identity>,
     listeners: Mutex<BTreeMap<NodeId, TcpListener>>,
     tune: fn(&mut Config),
     links: Option<Arc<Links>>,

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::writer::{ARGUMENTS, Dice, Promises, command};
+use crate::writer::{ARGUMENTS, Dice, Promises, command, stores};
 
 const ROUNDS: u64 = 50;
 
@@ -15,6 +15,7 @@ async fn what_a_killed_process_acknowledged_is_there_in_fifty_rounds_of_fifty() 
     let seed = flotilla_cluster::new_request_id().0 as u64;
     println!("seed {seed}");
     let (mut dice, mut promises, mut acknowledged) = (Dice::new(seed), Promises::default(), 0);
+    let (mut store, mut moved, mut moving) = (1, 0, 0);
     let program = std::env::current_exe().expect("this program");
     for round in 0..ROUNDS {
         let mut writer = command(&program, &log, seed.wrapping_add(round), 0)
@@ -33,9 +34,15 @@ async fn what_a_killed_process_acknowledged_is_there_in_fifty_rounds_of_fifty() 
         writer.kill().expect("killing it");
         writer.wait().expect("its end");
         let before = promises.count();
+        moving += u64::from(stores(&log).len() > 1);
         lines.map_while(Result::ok).for_each(|line| promises.hear(&line));
         acknowledged += promises.count().saturating_sub(before);
         promises.check(&log).await.unwrap_or_else(|why| panic!("seed {seed}, round {round}: {why}"));
+        let [now] = stores(&log)[..] else { panic!("seed {seed}, round {round}: one store is left after an open") };
+        moved += u64::from(now > store);
+        store = now;
     }
+    println!("{acknowledged} entries; {moved} rounds with a whole move, {moving} kills within one");
     assert!(acknowledged > 200, "only {acknowledged} entries were acknowledged: the test shows little");
+    assert!(moved > 0 && moving > 0, "{moved} rounds with a whole move, {moving} kills within one: too few");
 }

@@ -9,8 +9,12 @@ use std::process::{Command, Stdio};
 use self::recording::{CALLS, Fate, Recording};
 use crate::writer::{ARGUMENTS, Dice, Promises, command};
 
-/// Disks looked at per test.
+/// Disks looked at per test, besides those around the moves of the log.
 const DISKS: usize = 160;
+/// Moments looked at before and after the mark of each move: the mark's own syncs, the removal of the former store.
+const AROUND: usize = 10;
+/// Moves looked at so closely.
+const MOVES: usize = 4;
 
 /// `None`, with the reason said, where processes cannot be traced.
 fn strace() -> Option<()> {
@@ -54,12 +58,22 @@ async fn check(recording: &Recording, line: usize, fate: Fate, ignoring_fdatasyn
     promises.check(&log).await.map_err(|why| format!("power cut at line {line}, {fate:?}: {why}"))
 }
 
-/// Moments spread over the whole recording.
+/// Moments spread over the whole recording, and all around some moves of the log.
 fn moments(recording: &Recording) -> Vec<usize> {
     let all = recording.moments();
     assert!(all.len() > 200, "only {} moments were recorded", all.len());
+    let moves = recording.moves();
+    assert!(!moves.is_empty(), "the log never moved: no power cut within a move is looked at");
     let step = (all.len() / DISKS).max(1);
-    all.into_iter().step_by(step).collect()
+    let mut chosen: Vec<usize> = all.iter().copied().step_by(step).collect();
+    for marked in moves.iter().step_by(moves.len().div_ceil(MOVES)) {
+        let at = all.partition_point(|line| line < marked);
+        chosen.extend(&all[at.saturating_sub(AROUND)..all.len().min(at + AROUND)]);
+    }
+    println!("{} moments of {}, {} moves", chosen.len(), all.len(), moves.len());
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,6 +120,23 @@ async fn a_store_that_has_lost_its_mark_is_refused_and_an_unfinished_one_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_a_power_cut_has_ended_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let log = dir.path().join("log");
+    let first = log.join("sled.1");
+    std::fs::create_dir_all(&first).expect("a store that was begun");
+    for file in ["conf", "db"] {
+        std::fs::write(first.join(file), "torn ".repeat(1000)).expect("what the power cut left of it");
+    }
+    let Err(refused) = LogStore::open_sled(&log, ()) else { panic!("this may have been a whole store once") };
+    println!("without its sign: {refused}");
+    std::fs::write(log.join("MAKING"), "").expect("the sign that nothing was promised");
+    drop(open(&log, SPACE).await);
+    drop(open(&log, SPACE).await);
+    assert_eq!(stores(&log), ["sled.1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_behind_its_snapshot_shows_that_it_reaches_as_far() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut store = open(&dir.path().join("log"), SPACE).await;

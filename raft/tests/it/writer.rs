@@ -133,6 +133,15 @@ async fn write(dir: &Path, seed: u64, turns: u64, mut say: impl FnMut(String)) {
     }
 }
 
+/// Numbers of the stores `sled.N` in the folder of a log, lowest first. More than one: the log is moving.
+pub fn stores(dir: &Path) -> Vec<u64> {
+    let Ok(found) = std::fs::read_dir(dir) else { return Vec::new() };
+    let names = found.filter_map(|found| Some(found.ok()?.file_name().to_string_lossy().into_owned()));
+    let mut numbers: Vec<u64> = names.filter_map(|name| name.strip_prefix("sled.")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// What a writer has acknowledged, as far as it must still be there.
 #[derive(Clone, Default)]
 pub struct Promises {

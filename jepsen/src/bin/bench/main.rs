@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
     println!("binary: {} ({:.1} MB)", binary.display(), std::fs::metadata(&binary)?.len() as f64 / 1e6);
     for durability in ["close", "none"] {
         let whole = durability == "close";
-        if !whole && !wants("small") {
+        if !whole && !wants("small") && !wants("transfers") {
             continue;
         }
         let started = Instant::now();
@@ -62,7 +62,7 @@ async fn main() -> Result<()> {
         if wants("small") {
             files::small(&lab, &sshd, &size).await?;
         }
-        if whole && wants("transfers") {
+        if wants("transfers") {
             files::large(&lab, &sshd, &size).await?;
         }
         if whole && wants("logins") {

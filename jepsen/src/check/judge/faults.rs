@@ -1,7 +1,10 @@
 //! What the nemeses did: how often, and when a checker must allow for it.
 
 use crate::check::Findings;
-use crate::history::{Kind, Operation};
+use crate::history::{Kind, Operation, Record};
+
+/// The name of the record of the faults that a run was to make.
+pub const FAULTS: &str = "run.faults";
 
 /// A span in which a fault was made or undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub fn disturbances(operations: &[Operation]) -> Vec<Disturbance> {
         .collect()
 }
 
+const TAKEOVERS: &str = "pauses of a slot holder while another served";
+
 /// Counts faults; one that could not be made or undone leaves the run undecided.
-pub(super) fn check(operations: &[Operation]) -> Findings {
+pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
     let mut findings = Findings::new("faults");
     for operation in operations {
         let Some(name) = operation.f.strip_prefix("nemesis.") else { continue };
@@ -33,11 +38,17 @@ pub(super) fn check(operations: &[Operation]) -> Findings {
             _ => findings.count("no target", 1),
         }
         if operation.answer["another_served_and_a_request_waited"] == true {
-            findings.count("pauses of a slot holder while another served", 1);
+            findings.count(TAKEOVERS, 1);
         }
         if operation.answer["leader"] == true {
             findings.count("faults of the leader", 1);
         }
+    }
+    const HOLDER: &str = "pause-holder";
+    let wanted = records.iter().filter(|record| record.f == FAULTS).filter_map(|record| record.value.as_array());
+    let made = operations.iter().any(|operation| operation.f.strip_prefix("nemesis.") == Some(HOLDER));
+    if made || wanted.flatten().any(|name| name == HOLDER) {
+        findings.require(TAKEOVERS, 1);
     }
     findings
 }

@@ -1,5 +1,6 @@
 //! W3 out of a history.
 
+use super::faults::{disturbances, disturbed};
 use super::text;
 use crate::check::Findings;
 use crate::check::revocation::{Acknowledged, Revocation, check};
@@ -9,6 +10,7 @@ pub(super) fn of(operations: &[Operation]) -> Findings {
     let mut findings = Findings::new("W3 revocation");
     let own = operations.iter().filter(|operation| operation.f.starts_with("W3.") && operation.is_ok());
     let (revokes, others): (Vec<&Operation>, Vec<&Operation>) = own.partition(|operation| operation.f == "W3.revoke");
+    let faults = disturbances(operations);
     let revocations: Vec<Revocation> = revokes
         .into_iter()
         .map(|one| Revocation {
@@ -16,6 +18,7 @@ pub(super) fn of(operations: &[Operation]) -> Findings {
             invoked: one.invoked,
             returned: one.returned,
             unconfirmed: serde_json::from_value(one.answer["unconfirmed"].clone()).unwrap_or_default(),
+            disturbed: disturbed(&faults, one.invoked, one.returned),
         })
         .collect();
     let acknowledged: Vec<Acknowledged> = others

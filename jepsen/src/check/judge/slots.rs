@@ -33,12 +33,12 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         users.entry(user).or_default().limits.push(Limit { max_sessions, from: 0, until: u64::MAX });
     }
     let faults = disturbances(operations);
-    let mut by_process: BTreeMap<u64, Vec<&Operation>> = BTreeMap::new();
+    let mut by_session: BTreeMap<u64, Vec<&Operation>> = BTreeMap::new();
     for operation in operations.iter().filter(|operation| operation.f.starts_with("W2.")) {
-        by_process.entry(operation.process).or_default().push(operation);
+        by_session.entry(operation.session()).or_default().push(operation);
     }
-    for (process, operations) in &by_process {
-        // Each process is one login and, if it was let in, its session.
+    for (process, operations) in &by_session {
+        // One login and, if it was let in, its session.
         let Some(acquire) = operations.iter().find(|operation| operation.f == "W2.acquire") else { continue };
         let user = users.entry(text(acquire, "user").to_owned()).or_default();
         if acquire.outcome == Kind::Fail && acquire.answer.get("limit").is_some() {
@@ -47,7 +47,7 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
             user.sessions.push(session(*process, acquire, operations, &|from, to| disturbed(&faults, from, to)));
         }
     }
-    let served: BTreeSet<u64> = by_process
+    let served: BTreeSet<u64> = by_session
         .iter()
         .filter(|(_, operations)| operations.iter().any(|one| one.f == "W2.ask" && one.is_ok()))
         .map(|(process, _)| *process)

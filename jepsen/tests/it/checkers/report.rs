@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_jepsen::check::judge::{PROBLEM, judge};
+use flotilla_jepsen::check::cluster::{VIEW, View};
+use flotilla_jepsen::check::judge::{FAULTS, PROBLEM, judge};
 use flotilla_jepsen::history::Recorder;
 use flotilla_jepsen::report::page;
 use flotilla_jepsen::run::{About, Verdict};
@@ -20,6 +21,14 @@ fn about() -> About {
         binary: "flotilla".into(),
         binary_sha256: "00".into(),
         version: "0".into(),
+    }
+}
+
+/// Two nodes that say the same of the same index.
+fn compared(recorder: &Recorder) {
+    for node in [1, 2] {
+        let view = View { node, start: 1, term: 1, leader: Some(1), applied: 5, hash: Some("a".into()) };
+        recorder.observe(VIEW, json!(view));
     }
 }
 
@@ -58,10 +67,63 @@ fn what_was_not_decided_or_did_not_recover_is_not_green() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::create(&folder.path().join("h")).unwrap();
     let process = recorder.process();
+    compared(&recorder);
     recorder.invoke(process, "nemesis.kill", json!(null)).ok(json!({"node": 1}));
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Valid);
     recorder.invoke(process, "nemesis.kill", json!(null)).info("could not be started again");
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Unknown);
     recorder.observe(PROBLEM, json!("S-live: slot 2 of 2"));
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Violated);
+}
+
+fn verdict(make: impl Fn(&Recorder)) -> Verdict {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(&folder.path().join("h")).unwrap();
+    make(&recorder);
+    Verdict::of(&judge(&recorder.records(), Default::default()).unwrap())
+}
+
+#[test]
+fn a_run_in_which_no_states_were_compared_or_no_slot_was_taken_over_decides_nothing() {
+    assert_eq!(verdict(|_| {}), Verdict::Unknown, "no states compared");
+    assert_eq!(verdict(compared), Verdict::Valid);
+    let wanted = |recorder: &Recorder| {
+        compared(recorder);
+        recorder.observe(FAULTS, json!(["kill", "pause-holder"]));
+    };
+    assert_eq!(verdict(wanted), Verdict::Unknown, "it never came to such a pause");
+    let paused = |takeover: bool| {
+        verdict(|recorder| {
+            wanted(recorder);
+            let open = recorder.invoke(recorder.process(), "nemesis.pause-holder", json!(null));
+            open.ok(json!({"another_served_and_a_request_waited": takeover}));
+        })
+    };
+    assert_eq!(paused(false), Verdict::Unknown);
+    assert_eq!(paused(true), Verdict::Valid);
+}
+
+#[test]
+fn questions_that_are_asked_ahead_belong_to_their_session() {
+    let doubled = |serves: bool| {
+        verdict(|recorder| {
+            compared(recorder);
+            recorder.observe("W2.limit", json!({"user": "u", "max_sessions": 1}));
+            let sessions = [recorder.process(), recorder.process()];
+            for session in sessions {
+                recorder.invoke(session, "W2.acquire", json!({"user": "u", "node": 1})).ok(json!(null));
+            }
+            // The first one's question waits while the second serves.
+            let ahead = json!({"user": "u", "node": 1, "session": sessions[0]});
+            let waits = recorder.invoke(recorder.process(), "W2.ask", ahead);
+            recorder.invoke(sessions[1], "W2.ask", json!({"user": "u", "node": 1})).ok(json!(null));
+            if serves {
+                waits.ok(json!(null))
+            } else {
+                waits.info("the session is over")
+            };
+        })
+    };
+    assert_eq!(doubled(true), Verdict::Violated);
+    assert_eq!(doubled(false), Verdict::Unknown, "too few served to say anything");
 }

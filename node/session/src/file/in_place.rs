@@ -48,6 +48,8 @@ pub(crate) struct InPlace {
     failed: Mutex<Option<String>>,
     changed: AtomicBool,
     closed: AtomicBool,
+    /// Known once it is closed.
+    removed: AtomicBool,
     /// Until the handle is closed.
     here: Mutex<Option<OpenHere>>,
     transfer: Transfer,
@@ -75,6 +77,7 @@ impl InPlace {
             failed: Mutex::new(None),
             changed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
             here: Mutex::new(Some(here)),
             transfer,
             _handle: handle,
@@ -131,7 +134,9 @@ impl InPlace {
     }
 
     fn end(&self, outcome: &Result<(), Failure>) {
-        drop(self.here.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(here) = self.here.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.removed.store(here.is_removed(), Ordering::Release);
+        }
         self.session.note_closed(self.number);
         self.transfer.log(&self.session, self.writer.is_some(), outcome);
     }
@@ -223,6 +228,10 @@ impl OpenFile for InPlace {
         let outcome = self.finish().await;
         self.end(&outcome);
         outcome
+    }
+
+    fn frees_room(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     async fn abandon(&self) {

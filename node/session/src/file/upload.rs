@@ -1,6 +1,6 @@
 //! An upload: staged, charged by its largest size, published by its first CLOSE (`PROTOCOL.md` 8.2, 8.3). Its handles share it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct Upload {
     appending: AsyncMutex<()>,
     /// Open handles.
     handles: AtomicUsize,
+    /// Known once its last handle is closed.
+    removed: AtomicBool,
     /// Once it is published, until its last handle is closed.
     here: Mutex<Option<OpenHere>>,
 }
@@ -47,6 +49,7 @@ impl Upload {
             size: AtomicU64::new(0),
             appending: AsyncMutex::new(()),
             handles: AtomicUsize::new(0),
+            removed: AtomicBool::new(false),
             here: Mutex::default(),
         })
     }
@@ -252,8 +255,15 @@ impl Upload {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.charge.publish();
             self.charge.give_back();
-            drop(self.here.lock().unwrap_or_else(PoisonError::into_inner).take());
+            if let Some(here) = self.here.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                self.removed.store(here.is_removed(), Ordering::Release);
+            }
         }
+    }
+
+    /// Whether the published file was removed before its last handle was closed.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     /// Renames the unpublished upload.

@@ -139,6 +139,10 @@ impl OpenFile for UploadHandle {
         outcome
     }
 
+    fn frees_room(&self) -> bool {
+        self.upload.is_removed()
+    }
+
     async fn abandon(&self) {
         let _job = self.session.connection().job();
         if !self.closed.swap(true, Ordering::AcqRel) {

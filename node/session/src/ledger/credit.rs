@@ -7,7 +7,7 @@ use flotilla_model::{Account, Amount, CreditedInode, LogIndex};
 use flotilla_vfs::CreditClaim;
 
 use super::account::Seat;
-use super::book::Pages;
+use super::book::{Book, Pages};
 
 /// Credits of one account that this node holds back; what would be more is left to a scan.
 const MAX_HELD: usize = 1024;
@@ -72,11 +72,8 @@ impl HeldCredit {
     pub fn release(mut self, charged: u64) {
         self.released = true;
         let seat = &self.measuring.seat;
-        // Without it the credit is not due any more: see `review_held`.
-        let held = seat.book.lock().held.get(&self.measuring.token).copied();
-        if let Some(mut item) = held {
-            item.amount = item.amount.max_each(Amount::of(charged, 0));
-            seat.credit(item);
+        if seat.book.release_held(self.measuring.token, charged) {
+            seat.due();
         }
     }
 }
@@ -99,15 +96,29 @@ impl Drop for Measuring {
 
 impl Seat {
     fn credit(&self, item: CreditItem) {
-        let mut pages = self.book.lock();
-        pages.credits.push(item);
-        pages.changed_for_the_log();
-        drop(pages);
+        self.book.lock().credit(item);
         self.due();
     }
 }
 
+impl Book {
+    /// Makes a held credit due, in one step: a review between a look at it and the credit might let the log forget the name, and the
+    /// inode would be credited twice (6.2). `false`: a review has dropped it.
+    fn release_held(&self, token: u64, charged: u64) -> bool {
+        let mut pages = self.lock();
+        let Some(mut item) = pages.held.remove(&token) else { return false };
+        item.amount = item.amount.max_each(Amount::of(charged, 0));
+        pages.credit(item);
+        true
+    }
+}
+
 impl Pages {
+    fn credit(&mut self, item: CreditItem) {
+        self.credits.push(item);
+        self.changed_for_the_log();
+    }
+
     /// Held credits must not keep the log from forgetting names (6.2): each is looked at as apply would look at it now, and counts
     /// as measured at this index from here on. One that apply would drop is dropped.
     pub(super) fn review_held(&mut self, row: &Account, applied: LogIndex) {
@@ -129,5 +140,70 @@ impl Pages {
             self.mark = true;
             self.changed_for_the_log();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use flotilla_cluster::{Lease, SystemClock};
+    use flotilla_model::command::CreditItem;
+    use flotilla_model::{Account, AccountId, Amount, CreditedInode, Epoch, NodeId, Root, StorageName};
+
+    use super::super::book::{Book, BookKey};
+
+    const ROUNDS: usize = 20_000;
+    const INODE: CreditedInode = CreditedInode { inode: 7, birth_ns: 1 };
+
+    fn book_that_holds_a_credit() -> Arc<Book> {
+        let lease = Lease::new(NodeId(1), Epoch(1), Arc::new(SystemClock), Default::default());
+        let key = BookKey { account: AccountId(1), epoch: Epoch(1), since: 1 };
+        let book = Book::new(key, Arc::new(lease), true, 0);
+        let mut pages = book.lock();
+        pages.measuring.insert(1, 5);
+        pages.held.insert(1, CreditItem { amount: Amount::new(10, 1), inode: INODE, measured: 5 });
+        drop(pages);
+        book
+    }
+
+    /// The account after another node has credited the inode.
+    fn credited() -> Account {
+        let root = Root::new(StorageName::parse("files").unwrap(), "home").unwrap();
+        let mut row = Account::new(AccountId(1), root, 1);
+        Arc::make_mut(&mut row.credited).insert(INODE, 6);
+        row
+    }
+
+    #[test]
+    fn a_release_counts_what_the_file_was_charged_for_in_the_end() {
+        let book = book_that_holds_a_credit();
+        assert!(book.release_held(1, 25));
+        assert_eq!(book.lock().credits[0].amount, Amount::new(25, 1));
+        assert!(!book.release_held(1, 25), "once");
+    }
+
+    /// Behind a review that saw the name the log may forget it: a credit that comes then is counted a second time.
+    #[test]
+    fn no_credit_comes_behind_a_review_that_saw_its_name_in_the_log() {
+        let row = credited();
+        let (mut before, mut behind) = (0, 0);
+        for _ in 0..ROUNDS {
+            let (book, ready) = (book_that_holds_a_credit(), Barrier::new(2));
+            let at_review = std::thread::scope(|threads| {
+                let review = threads.spawn(|| {
+                    ready.wait();
+                    let mut pages = book.lock();
+                    pages.review_held(&row, 9);
+                    pages.credits.len()
+                });
+                ready.wait();
+                book.release_held(1, 0);
+                review.join().unwrap()
+            });
+            assert_eq!(book.lock().credits.len(), at_review, "a credit came behind the review");
+            if at_review == 1 { before += 1 } else { behind += 1 }
+        }
+        assert!(before > 0 && behind > 0, "{before} releases came before the review, {behind} behind it");
     }
 }

@@ -1,11 +1,12 @@
 //! File-transfer channels of one connection and the slots they need (`PROTOCOL.md` 2.2).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flotilla_model::command::AddSlot;
 use flotilla_model::{Command, Refusal, SlotHolder};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use crate::login::{Way, bounded_text, clear_way, describe_holders, repeat_numbered};
@@ -14,6 +15,8 @@ use crate::login::{Way, bounded_text, clear_way, describe_holders, repeat_number
 const SLOT_WAIT: Duration = Duration::from_secs(5);
 /// How long it waits in all where ghosts are in the way, as a login does (2.5).
 const GHOST_WAIT: Duration = Duration::from_secs(8);
+/// Left of the wait for the answer itself.
+const ANSWER_TIME: Duration = Duration::from_millis(250);
 
 /// Why a file-transfer channel was refused; the text is for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,12 +32,12 @@ struct Counts {
 pub(super) struct Channels {
     counts: Mutex<Counts>,
     /// One ask for a slot at a time: the next may find a free one.
-    asking: tokio::sync::Mutex<()>,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for Channels {
     fn default() -> Self {
-        Channels { counts: Mutex::new(Counts { open: 0, slots: 1 }), asking: tokio::sync::Mutex::new(()) }
+        Channels { counts: Mutex::new(Counts { open: 0, slots: 1 }), asking: Arc::default() }
     }
 }
 
@@ -56,21 +59,29 @@ impl Session {
     /// Asked at the `subsystem` or `exec` request; may wait, so call it from a task.
     pub async fn open_channel(&self) -> Result<(), ChannelRefused> {
         self.connection.gate().check().map_err(|reason| ChannelRefused(reason.to_string()))?;
-        let _one_at_a_time = self.channels.asking.lock().await;
+        let until = Instant::now() + SLOT_WAIT + GHOST_WAIT;
+        let one_at_a_time = timeout_at(until, Arc::clone(&self.channels.asking).lock_owned()).await;
+        let one_at_a_time = one_at_a_time
+            .map_err(|_| ChannelRefused("another channel of this connection waits for a slot: try again".into()))?;
         if self.channels.take_free() {
             return Ok(());
         }
-        let session = self.arc();
-        // In a task of its own: the number that is taken here is owed an outcome, also when the asker has gone.
-        let asked = tokio::spawn(async move { session.ask_for_slot().await });
-        match tokio::time::timeout(SLOT_WAIT + GHOST_WAIT, asked).await {
-            Ok(Ok(outcome)) => outcome?,
+        let asker = CancellationToken::new();
+        let (session, gone) = (self.arc(), asker.clone());
+        let _says_that_it_is_gone = asker.drop_guard();
+        // In a task of its own: the number that is taken here is owed an outcome, also when the asker has gone. A slot that comes
+        // after that is the next channel's, which asks for none before.
+        let asked =
+            tokio::spawn(async move { (session.ask_for_slot(until - ANSWER_TIME, &gone).await, one_at_a_time) });
+        let _one_at_a_time = match timeout_at(until, asked).await {
+            Ok(Ok((outcome, one_at_a_time))) => outcome.map(|()| one_at_a_time)?,
             Ok(Err(_)) | Err(_) => return Err(ChannelRefused("no quorum answered in time".into())),
-        }
+        };
         if self.channels.take_free() { Ok(()) } else { Err(ChannelRefused("no slot was left".into())) }
     }
 
-    async fn ask_for_slot(&self) -> Result<(), ChannelRefused> {
+    /// Asks until there is a slot, the way is blocked, the time is over or the asker has gone.
+    async fn ask_for_slot(&self, latest: Instant, gone: &CancellationToken) -> Result<(), ChannelRefused> {
         let mut until = None;
         loop {
             let command = Command::AddSlot(AddSlot { session: self.id });
@@ -85,8 +96,14 @@ impl Session {
             let Refusal::SessionLimitReached { holders, .. } = &refusal else {
                 return Err(ChannelRefused(bounded_text(refusal.to_string())));
             };
-            let until = *until.get_or_insert_with(|| Instant::now() + GHOST_WAIT);
-            if !self.is_way_clear(holders, until).await {
+            let until = *until.get_or_insert_with(|| (Instant::now() + GHOST_WAIT).min(latest));
+            let cleared = tokio::select! {
+                biased;
+                () = gone.cancelled() => false,
+                cleared = timeout_at(until, self.is_way_clear(holders, until)) => cleared.unwrap_or(false),
+            };
+            // Others may take each slot that comes free: then the way is clear again and again.
+            if !cleared || Instant::now() >= until {
                 let text = format!("{refusal}: {}", describe_holders(&self.core, holders));
                 return Err(ChannelRefused(bounded_text(text)));
             }

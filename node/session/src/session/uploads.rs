@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use flotilla_model::Permission;
 use flotilla_vfs::{Caught, CreditClaim, FileKind, NoGuard};
 
 use super::{Session, Work};
@@ -9,6 +10,7 @@ use crate::file::Upload;
 use crate::files::Failure;
 use crate::ledger::AccountHandle;
 use crate::path::VPath;
+use crate::rights;
 
 impl Session {
     pub(crate) fn add_upload(&self, upload: Arc<Upload>) {
@@ -54,6 +56,43 @@ impl Session {
             folder == parent && VPath::from_storage(name).name() == path.name()
         };
         Ok(self.all_uploads().into_iter().find(found))
+    }
+
+    /// All of these rights in the folder that the path names and in the one in which this upload of its own was found. Returns the
+    /// latter where rights differ by folder.
+    pub(crate) async fn authorize_own(
+        &self,
+        work: &Work,
+        path: &VPath,
+        upload: &Upload,
+        needed: &[Permission],
+    ) -> Result<Option<VPath>, Failure> {
+        self.authorize(work, &path.parent(), needed)?;
+        let user = self.user()?;
+        if !rights::differ_by_folder(&user) {
+            return Ok(None);
+        }
+        let (holding, _) = upload.target();
+        // As `find_upload` looked: at the name itself, then where a link at the name leads.
+        for at_the_name in [true, false] {
+            let folder = if at_the_name {
+                self.real_path(work, &path.parent()).await?
+            } else {
+                self.real_path(work, path).await?.parent()
+            };
+            rights::demand(&user, &folder, needed)?;
+            let found = self.root.stat(folder.as_bytes(), true, &work.guard).await;
+            if found.map_err(|error| self.failure(error))?.inode == holding {
+                return Ok(Some(folder));
+            }
+        }
+        // The path has come to lead elsewhere.
+        Err(Failure::NotFound)
+    }
+
+    pub(super) async fn real_path(&self, work: &Work, path: &VPath) -> Result<VPath, Failure> {
+        let real = self.root.real_path(path.as_bytes(), &work.guard).await.map_err(|error| self.failure(error))?;
+        Ok(VPath::from_storage(real))
     }
 
     /// Measures and credits a caught file (6.1), at once if nobody here has it open. The client's answer need not wait for it, unless many are on the way already.

@@ -67,6 +67,7 @@ impl Session {
     pub(crate) fn failure(&self, error: VfsError) -> Failure {
         match error {
             VfsError::Stopped(_) => self.over(),
+            VfsError::Made(after) => self.failure(*after),
             VfsError::NotFound => Failure::NotFound,
             VfsError::Exists => Failure::Exists,
             VfsError::Denied => Failure::Denied,
@@ -112,8 +113,7 @@ impl Session {
         if !rights::differ_by_folder(&user) || folder.is_root() {
             return Ok(());
         }
-        let real = self.root.real_path(folder.as_bytes(), &work.guard).await.map_err(|error| self.failure(error))?;
-        rights::demand(&user, &VPath::from_storage(real), needed)
+        rights::demand(&user, &self.real_path(work, folder).await?, needed)
     }
 
     /// A place among the session's open files and folders.

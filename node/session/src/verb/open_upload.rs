@@ -52,13 +52,14 @@ pub(super) async fn join(
     flags: OpenFlags,
     upload: Arc<Upload>,
 ) -> Result<Arc<dyn OpenFile>, Failure> {
-    session.authorize_led_to(work, &path.parent(), &[Permission::Upload]).await?;
+    let mut needed = vec![Permission::Upload];
     if flags.read {
-        session.authorize_led_to(work, &path.parent(), &[Permission::Download]).await?;
+        needed.push(Permission::Download);
     }
+    let folder = session.authorize_own(work, &path, &upload, &needed).await?;
     let handle = session.take_handle()?;
     if flags.truncate {
         upload.set_stat(session, work, SetStat { size: Some(0), ..SetStat::default() }).await?;
     }
-    Ok(UploadHandle::open(session.arc(), upload, Transfer::new(path, None), flags, handle))
+    Ok(UploadHandle::open(session.arc(), upload, Transfer::new(path, folder), flags, handle))
 }

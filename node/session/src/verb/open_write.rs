@@ -142,7 +142,7 @@ async fn exclusive(
 
 /// Whether an error left the name made is not always known: then it stays counted.
 pub(super) fn end_uncertain(session: &Session, charge: Charge, error: &VfsError) -> Result<(), Failure> {
-    if matches!(error, VfsError::Io(_)) {
+    if matches!(error, VfsError::Io(_) | VfsError::Made(_)) {
         session.account()?.mark();
         settle(Some(charge));
     } else {

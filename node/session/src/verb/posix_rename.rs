@@ -3,9 +3,10 @@
 use flotilla_model::Permission;
 use flotilla_vfs::{FileKind, VfsError};
 
-use super::rename::{authorize_rename, right_for};
+use super::rename::authorize_upload;
 use crate::files::Failure;
 use crate::path::VPath;
+use crate::rights::Rights;
 use crate::session::{Session, Work};
 
 pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(), Failure> {
@@ -15,14 +16,13 @@ pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(),
         return Err(Failure::Denied);
     }
     if let Some(upload) = session.find_upload(&work, &from).await? {
-        let rights = authorize_rename(session, &work, &from, &to, Permission::RenameFiles)?;
+        let rights = authorize_upload(session, &work, &from, &to)?;
         session.authorize_led_to(&work, &from.parent(), &[Permission::RenameFiles]).await?;
         authorize_replace(session, &work, &to).await?;
         replace_own(session, &work, &to).await?;
         return upload.retarget(session, &rights, &to).await;
     }
-    let right = right_for(session, &work, &from).await?;
-    let rights = authorize_rename(session, &work, &from, &to, right)?;
+    let rights = Rights::to_move(&work.guard, session.user()?, from.clone(), to.clone())?;
     authorize_replace(session, &work, &to).await?;
     let account = session.before_change(&work).await?;
     replace_own(session, &work, &to).await?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use flotilla_model::Permission;
-use flotilla_vfs::{FileKind, VfsError};
+use flotilla_vfs::VfsError;
 
 use crate::files::Failure;
 use crate::path::VPath;
-use crate::rights::{self, Rights};
+use crate::rights::Rights;
 use crate::session::{Session, Work};
 
 pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(), Failure> {
@@ -17,13 +17,12 @@ pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(),
         return Err(Failure::Denied);
     }
     if let Some(upload) = session.find_upload(&work, &from).await? {
-        let rights = authorize_rename(session, &work, &from, &to, Permission::RenameFiles)?;
+        let rights = authorize_upload(session, &work, &from, &to)?;
         session.authorize_led_to(&work, &from.parent(), &[Permission::RenameFiles]).await?;
         let taken = session.find_upload(&work, &to).await?.is_some() || exists(session, &work, &to).await?;
         return if taken { Err(Failure::Exists) } else { upload.retarget(session, &rights, &to).await };
     }
-    let right = right_for(session, &work, &from).await?;
-    let rights = authorize_rename(session, &work, &from, &to, right)?;
+    let rights = Rights::to_move(&work.guard, session.user()?, from.clone(), to.clone())?;
     if session.find_upload(&work, &to).await?.is_some() {
         return Err(Failure::Exists);
     }
@@ -43,28 +42,13 @@ async fn exists(session: &Session, work: &Work, path: &VPath) -> Result<bool, Fa
     }
 }
 
-/// Files and symlinks need `rename_files`, folders `rename_dirs`. Without any right on the folder its contents stay unknown.
-pub(super) async fn right_for(session: &Session, work: &Work, from: &VPath) -> Result<Permission, Failure> {
-    let either = |right| session.authorize(work, &from.parent(), &[right]);
-    either(Permission::RenameFiles).or_else(|refused| either(Permission::RenameDirs).map_err(|_| refused))?;
-    let found = session.root.stat(from.as_bytes(), false, &work.guard).await.map_err(|error| session.failure(error))?;
-    Ok(if found.kind == FileKind::Directory { Permission::RenameDirs } else { Permission::RenameFiles })
-}
-
-/// The right is needed on both sides. A folder is not moved away from the rules for what lies in it, nor onto others.
-pub(super) fn authorize_rename(
+/// The session's own upload is a file, whatever stands at its name. The right is needed on both sides.
+pub(super) fn authorize_upload(
     session: &Session,
     work: &Work,
     from: &VPath,
     to: &VPath,
-    right: Permission,
 ) -> Result<Arc<Rights>, Failure> {
-    if right == Permission::RenameDirs {
-        let user = session.user()?;
-        if rights::has_entry_below(&user, from) || rights::has_entry_below(&user, to) {
-            return Err(Failure::NotAllowed(right.name()));
-        }
-    }
-    session.authorize(work, &from.parent(), &[right])?;
-    session.authorize(work, &to.parent(), &[right])
+    session.authorize(work, &from.parent(), &[Permission::RenameFiles])?;
+    session.authorize(work, &to.parent(), &[Permission::RenameFiles])
 }

@@ -18,6 +18,14 @@ pub struct Between {
     pub lose_answers: AtomicU32,
     /// Answers of opens are held back until a permit is there.
     pub hold: Mutex<Option<Arc<Semaphore>>>,
+    /// What another does right before each ask for a further slot is applied, and right behind it. With it an ask takes a while.
+    pub rival: Mutex<Option<Box<dyn FnMut(Moment) + Send>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Before,
+    Behind,
 }
 
 impl Between {
@@ -28,6 +36,7 @@ impl Between {
             no_quorum: AtomicBool::new(false),
             lose_answers: AtomicU32::new(0),
             hold: Mutex::new(None),
+            rival: Mutex::new(None),
         })
     }
 
@@ -44,6 +53,12 @@ impl Between {
         let hold = Arc::new(Semaphore::new(0));
         *self.hold.lock().unwrap() = Some(Arc::clone(&hold));
         hold
+    }
+
+    fn let_rival_act(&self, command: &Command, moment: Moment) {
+        if let (Command::AddSlot(_), Some(act)) = (command, self.rival.lock().unwrap().as_mut()) {
+            act(moment);
+        }
     }
 }
 
@@ -75,7 +90,12 @@ impl Cluster for Between {
             return Err(SubmitError::Unavailable("no leader".into()));
         }
         let is_open = matches!(command, Command::OpenSession(_));
-        let submitted = self.inner.submit(id, actor, command, deadline).await?;
+        if matches!(command, Command::AddSlot(_)) && self.rival.lock().unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.let_rival_act(&command, Moment::Before);
+        let submitted = self.inner.submit(id, actor, command.clone(), deadline).await?;
+        self.let_rival_act(&command, Moment::Behind);
         self.catch_up();
         let hold = self.hold.lock().unwrap().clone().filter(|_| is_open);
         if let Some(hold) = hold {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use flotilla_cluster::Cluster;
+use flotilla_cluster::{Cluster, LocalCluster};
 use flotilla_model::command::*;
-use flotilla_model::{Command, CommandId, Epoch, NodeId};
+use flotilla_model::{Amount, Command, CommandId, Epoch, NodeId, SessionId};
 use flotilla_session::*;
 use tokio::time::Instant;
 
-use crate::between::Between;
+use crate::between::{Between, Moment};
 use crate::house::*;
 
 async fn house_of_one() -> House {
@@ -121,6 +121,85 @@ async fn a_second_channel_is_refused_while_the_sessions_in_the_way_live() {
     assert!(other.session().connection().gate().is_open());
     session.close_channel();
     session.open_channel().await.expect("the first channel's slot is free again");
+}
+
+/// Another node, whose session of the user comes before each ask and goes behind it.
+fn rival(cluster: Arc<LocalCluster>, asks: Arc<AtomicU32>) -> impl FnMut(Moment) {
+    let put = PutNode {
+        public_key: Vec::new(),
+        node: NodeId(2),
+        name: "rival".into(),
+        peer_address: "127.0.0.2:7982".into(),
+        admin_address: String::new(),
+        sftp_address: String::new(),
+    };
+    cluster.apply(Command::PutNode(put)).reply.unwrap();
+    let register =
+        RegisterNode { store: 2, nonce: 2, node: NodeId(2), start: 1, replaces: Epoch(0), version: "test".into() };
+    let epoch = Epoch(cluster.apply(Command::RegisterNode(register)).index);
+    let (mut number, mut open) = (0, None);
+    move |moment| {
+        number += 1;
+        let id = CommandId::Node { node: NodeId(2), epoch, number, answered_below: number };
+        let command = match (moment, open.take()) {
+            (Moment::Before, _) => {
+                asks.fetch_add(1, Ordering::SeqCst);
+                let user = Arc::clone(cluster.state().user(&name("demo")).unwrap());
+                open = Some(SessionId { node: NodeId(2), epoch, number });
+                Command::OpenSession(OpenSession {
+                    username: user.username.clone(),
+                    incarnation: user.incarnation,
+                    credential_revision: user.credential_revision,
+                    remote: "192.0.2.9:4711".into(),
+                    protocol: "SFTP".into(),
+                    method: "password".into(),
+                    ahead: Amount::ZERO,
+                })
+            }
+            (Moment::Behind, session) => Command::CloseSession(CloseSession {
+                session: session.unwrap(),
+                reason: "done".into(),
+                bytes_uploaded: 0,
+                bytes_downloaded: 0,
+            }),
+        };
+        cluster.apply_as(id, "node 2", command).reply.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_channel_that_always_comes_too_late_is_told_of_the_limit_and_asks_no_more() {
+    let mut between = None;
+    let house = House::build_with(|cluster| Arc::clone(between.insert(Between::new(cluster)))).await;
+    house.create("demo", |user| user.max_sessions = 2);
+    let living = house.session("demo").await;
+    let session = Arc::clone(living.session());
+    session.open_channel().await.unwrap();
+    let asks = Arc::new(AtomicU32::new(0));
+    *between.unwrap().rival.lock().unwrap() = Some(Box::new(rival(Arc::clone(&house.cluster), Arc::clone(&asks))));
+    let refused = session.open_channel().await.expect_err("a rival takes each slot");
+    assert!(refused.to_string().contains("2 of 2 sessions"), "{refused}");
+    let asked = asks.load(Ordering::SeqCst);
+    assert!(asked > 1, "the way was clear each time");
+    tokio::time::timeout(Duration::from_millis(150), session.open_channel()).await.expect_err("the client leaves");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(asks.load(Ordering::SeqCst) - asked, 2, "the ask that was on its way was the last one");
+    assert_eq!(house.slots("demo"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_comes_when_its_asker_has_gone_is_the_next_channels() {
+    let mut between = None;
+    let house = House::build_with(|cluster| Arc::clone(between.insert(Between::new(cluster)))).await;
+    house.create("demo", |_| {});
+    let living = house.session("demo").await;
+    let session = Arc::clone(living.session());
+    session.open_channel().await.unwrap();
+    *between.unwrap().rival.lock().unwrap() = Some(Box::new(|_| {}));
+    tokio::time::timeout(Duration::from_millis(50), session.open_channel()).await.expect_err("the client leaves");
+    assert_eq!(house.slots("demo"), 1, "its ask is on its way");
+    session.open_channel().await.unwrap();
+    assert_eq!(house.slots("demo"), 2, "two channels, two slots");
 }
 
 #[tokio::test(start_paused = true)]

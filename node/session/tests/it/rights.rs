@@ -226,6 +226,28 @@ async fn a_handle_stays_bound_to_the_rights_of_the_folder_where_it_was_opened() 
 }
 
 #[tokio::test]
+async fn a_second_handle_on_an_own_upload_has_the_rights_of_the_folder_where_the_upload_is() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/shut", &[Upload, Overwrite])]).await;
+    std::os::unix::fs::symlink("shut", house.path("demo/way")).unwrap();
+    std::os::unix::fs::symlink("../shut/file", house.path("demo/open/link")).unwrap();
+    let session = admitted.session();
+    let wanted = SetStat { mode: Some(0o600), times: Some((1, 1)), ..SetStat::default() };
+    for (own, again) in [("/way/new", "/way/new"), ("/shut/file", "/open/link")] {
+        let first = session.open(own.as_bytes(), WRITE, SetStat::default()).await.unwrap();
+        let second = session.open(again.as_bytes(), WRITE, SetStat::default()).await.unwrap();
+        assert!(denied(first.set_stat(wanted).await, "chmod"), "{own}");
+        assert!(denied(second.set_stat(wanted).await, "chmod"), "{again}");
+        assert!(denied(session.stat(again.as_bytes()).await, "list"), "{again}");
+        let reading = OpenFlags { read: true, truncate: false, ..WRITE };
+        assert!(denied(session.open(again.as_bytes(), reading, SetStat::default()).await, "download"), "{again}");
+        second.write(0, b"mine".to_vec().into()).await.unwrap();
+        second.close().await.unwrap();
+        first.close().await.unwrap();
+    }
+    assert_eq!((house.read("demo/shut/new"), house.read("demo/shut/file")), ("mine".into(), "mine".into()));
+}
+
+#[tokio::test]
 async fn a_file_that_came_to_the_name_after_open_is_replaced_only_by_who_may_overwrite() {
     let (house, admitted) = with_rights(&[("/", &[Upload, List])]).await;
     let session = admitted.session();
@@ -248,6 +270,80 @@ async fn a_folder_is_not_moved_away_from_the_rules_inside_it() {
         assert!(denied(session.posix_rename(from.as_bytes(), to.as_bytes()).await, "rename_dirs"), "{from} {to}");
     }
     session.rename(b"/shut", b"/x").await.unwrap();
+}
+
+/// Whatever is there: what is a file when it is looked at may be a folder when it is moved.
+#[tokio::test]
+async fn nothing_is_moved_from_or_to_a_name_with_rules_below() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/open/file/deep", &[List]), ("/to/deep", &[List])]).await;
+    let session = admitted.session();
+    for (from, to) in [("/open/file", "/x"), ("/shut/file", "/to")] {
+        assert!(denied(session.rename(from.as_bytes(), to.as_bytes()).await, "rename_files"), "{from} {to}");
+        assert!(denied(session.posix_rename(from.as_bytes(), to.as_bytes()).await, "rename_files"), "{from} {to}");
+    }
+    assert_eq!((house.read("demo/open/file"), house.read("demo/shut/file")), ("o".into(), "s".into()));
+}
+
+#[tokio::test]
+async fn a_rename_needs_the_right_for_its_kind_also_in_the_folder_that_was_named() {
+    let (house, admitted) = with_rights(&[("/", &[Any]), ("/way", &[RenameFiles])]).await;
+    std::os::unix::fs::symlink("open", house.path("demo/way")).unwrap();
+    std::fs::create_dir(house.path("demo/open/folder")).unwrap();
+    let session = admitted.session();
+    assert!(denied(session.rename(b"/way/folder", b"/x").await, "rename_dirs"));
+    assert!(denied(session.posix_rename(b"/shut", b"/way/x").await, "rename_dirs"));
+    session.rename(b"/way/file", b"/x").await.unwrap();
+}
+
+/// A link is turned from a folder with a file to one with a folder of the same name, as fast as the kernel does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_racing_symlink_does_not_let_a_folder_be_renamed_as_a_file() {
+    for entries in [
+        &[("/", &[RenameFiles][..])][..],
+        &[("/", &[RenameFiles]), ("/elsewhere", &[])],
+        &[("/", &[Rename]), ("/dirs/x/rules", &[])],
+    ] {
+        let (house, admitted) = with_rights(entries).await;
+        let path = |below: &str| house.path(&format!("demo/{below}"));
+        std::fs::create_dir_all(path("dirs/x/rules")).unwrap();
+        for folder in ["files", "out"] {
+            std::fs::create_dir(path(folder)).unwrap();
+        }
+        std::fs::write(path("files/x"), "mine").unwrap();
+        std::os::unix::fs::symlink("files", path("way")).unwrap();
+        std::os::unix::fs::symlink("dirs", path("other")).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, way, other) = (Arc::clone(&over), path("way"), path("other"));
+        let attacker = std::thread::spawn(move || {
+            let cwd = rustix::fs::CWD;
+            while !stop.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(cwd, &way, cwd, &other, rustix::fs::RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let session = admitted.session();
+        let (begun, mut done, mut refused) = (std::time::Instant::now(), 0u64, 0u64);
+        while path("dirs/x/rules").exists()
+            && (begun.elapsed() < Duration::from_secs(1)
+                || ((done <= 50 || refused <= 50) && begun.elapsed() < Duration::from_secs(60)))
+        {
+            let renamed = match (done + refused) % 2 {
+                0 => session.rename(b"/way/x", b"/out/x").await,
+                _ => session.posix_rename(b"/way/x", b"/out/x").await,
+            };
+            match renamed {
+                Ok(()) if path("out/x").is_file() => {
+                    std::fs::rename(path("out/x"), path("files/x")).unwrap();
+                    done += 1;
+                }
+                Ok(()) => break,
+                Err(_) => refused += 1,
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        attacker.join().unwrap();
+        assert!(path("dirs/x/rules").exists(), "a folder was moved, after {done} files and {refused} refusals");
+        assert!(done > 50 && refused > 50, "the race was no race: {done} {refused}");
+    }
 }
 
 #[tokio::test]

@@ -31,9 +31,26 @@ impl Job {
         let outcome = match work {
             Work::Path(work) if work.opens() && self.is_out_of_handles() => Failure::TooManyHandles.into(),
             Work::Path(work) => work.run(id, files).await,
-            Work::Handle { target, path, work } => work.run(id, files, &target, &path).await,
+            Work::Handle { target, path, work } => {
+                let outcome = work.run(id, files, &target, &path).await;
+                if matches!(outcome, Outcome::Closed(_)) {
+                    self.let_go(target).await;
+                }
+                outcome
+            }
         };
         self.end(outcome);
+    }
+
+    /// Takes a closed handle away, before its CLOSE is answered and not under the lock: its descriptor closes with it.
+    async fn let_go(&self, target: Target) {
+        let handle = self.ticket.as_ref().and_then(|ticket| ticket.handle);
+        let held = handle.and_then(|handle| self.shared.lock().schedule.remove_handle(handle));
+        let frees_room = matches!(&target, Target::File { file, .. } if file.frees_room());
+        let last = (target, held);
+        if frees_room {
+            self.shared.drop_aside(last).await;
+        }
     }
 
     /// Path operations run one at a time, so no other OPEN can take the last handle meanwhile.
@@ -65,14 +82,11 @@ impl Drop for Job {
 }
 
 fn complete(state: &mut State, next: &mut Next, ticket: Ticket, outcome: Outcome) {
-    let (id, handle) = (ticket.id, ticket.handle);
+    let id = ticket.id;
     let answer = match outcome {
         Outcome::Reply(bytes) => Ok(bytes),
         Outcome::Opened { target, path } => Ok(opened(state, id, target, path)),
-        Outcome::Closed(result) => {
-            handle.and_then(|handle| state.schedule.remove_handle(handle));
-            result.map(|()| reply::ok(id))
-        }
+        Outcome::Closed(result) => result.map(|()| reply::ok(id)),
         Outcome::Failed(failure) => Err(failure),
     };
     match answer.or_else(|failure| status::answer(id, &failure)) {

@@ -167,13 +167,19 @@ impl Shared {
         }
     }
 
+    /// On a thread that may wait: a file that was removed is freed when its last descriptor closes.
+    pub async fn drop_aside<T: Send + 'static>(&self, last: T) {
+        // It fails when the runtime goes away: then it was dropped all the same.
+        let _ = self.runtime.spawn_blocking(move || drop(last)).await;
+    }
+
     pub fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(job);
     }
 
     async fn abandon(self: Arc<Self>, file: Arc<dyn OpenFile>) {
         file.abandon().await;
-        drop(file);
+        self.drop_aside(file).await;
         self.change_and_tell(|state, _| state.abandoning -= 1);
     }
 

@@ -145,3 +145,21 @@ async fn a_lost_connection_ends_a_send_that_waits() {
     assert!(rig.finish().await);
     assert!(rig.gates.has("end abandon a"));
 }
+
+/// With its last descriptor a removed file's extents are freed: not on the thread that serves its session, nor under its lock.
+#[tokio::test]
+async fn a_removed_file_is_let_go_elsewhere_before_its_close_is_answered() {
+    let mut rig = Rig::new().await;
+    for how in ["close", "abandon"] {
+        let path = format!("heavy {how}");
+        let handle = rig.open(&path, WRITE).await;
+        if how == "close" {
+            rig.feed(&packet::close(1, &handle)).await;
+            assert_eq!(rig.reply_to(1).await.code(), 0);
+        } else {
+            rig.finish().await;
+        }
+        let dropped: Vec<_> = rig.gates.log().into_iter().filter(|line| line.starts_with("dropped")).collect();
+        assert_eq!(dropped.last(), Some(&format!("dropped elsewhere {path}")), "{how}");
+    }
+}

@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: Arc<Connection>,
     pub(crate) wire: Arc<Wire>,
+    /// A trusted proxy's own connection, as its health checks are.
+    pub(crate) is_proxy: bool,
     handle: SetOnce<Handle>,
     /// Given back at the end of the login.
     place: Mutex<Option<Place>>,
@@ -37,11 +39,18 @@ pub(crate) enum Tried {
 }
 
 impl Peer {
-    pub(crate) fn new(shared: Arc<Shared>, connection: Arc<Connection>, wire: Arc<Wire>, place: Place) -> Arc<Self> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        connection: Arc<Connection>,
+        wire: Arc<Wire>,
+        place: Place,
+        is_proxy: bool,
+    ) -> Arc<Self> {
         Arc::new(Peer {
             shared,
             connection,
             wire,
+            is_proxy,
             handle: SetOnce::new(),
             place: Mutex::new(Some(place)),
             tried: Mutex::default(),

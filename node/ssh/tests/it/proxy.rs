@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use flotilla_cluster::Cluster;
-use flotilla_ssh::{Limits, Listen, ProxyProtocol};
+use flotilla_ssh::{Limits, Listen, PenaltyRules, ProxyProtocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client;
-use crate::world::{PASSWORD, USER, World};
+use crate::world::{PASSWORD, USER, World, eventually};
 
 async fn world(trusted: &str) -> World {
     let trusted = trusted.parse().unwrap();
@@ -58,4 +58,35 @@ async fn a_connection_without_a_header_or_from_elsewhere_is_closed() {
     assert!(is_closed_silently(&trusting, b"").await, "the header has a deadline");
     let suspicious = world("10.0.0.0/8").await;
     assert!(is_closed_silently(&suspicious, b"PROXY TCP4 203.0.113.7 192.0.2.1 54321 22\r\n").await);
+}
+
+/// A proxy's health checks come from the address behind which all its clients stand.
+#[tokio::test]
+async fn a_proxys_own_connections_are_neither_penalised_nor_refused() {
+    let world = World::with(|config| {
+        config.listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: ProxyProtocol::Required }];
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        let hour = Duration::from_secs(3600);
+        config.limits.penalties = PenaltyRules { no_auth: hour, least: hour, most: hour, exempt: Vec::new(), ..Default::default() };
+    })
+    .await;
+    let greeted = async |header: &[u8]| {
+        let mut tcp = TcpStream::connect(world.address()).await.unwrap();
+        tcp.write_all(header).await.unwrap();
+        let mut greeting = [0; 4];
+        let greeted = tcp.read_exact(&mut greeting).await.is_ok() && &greeting == b"SSH-";
+        drop(tcp);
+        eventually("the connection is over", || world.handle.connections() == 0).await;
+        greeted
+    };
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for header in [&local[..], b"PROXY UNKNOWN\r\n"] {
+        for _ in 0..2 {
+            assert!(greeted(header).await, "it is not noted");
+        }
+    }
+    let client = b"PROXY TCP4 127.0.0.1 192.0.2.1 54321 22\r\n";
+    assert!(greeted(client).await);
+    assert!(!greeted(client).await, "one connection without a login is too many here");
+    assert!(greeted(local).await, "it is not refused");
 }

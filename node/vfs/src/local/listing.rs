@@ -11,18 +11,20 @@ use super::Shared;
 use super::ours::is_ours;
 use super::resolve::check_path;
 use super::root::OpenRoot;
-use super::system::{Identity, fact, file_stat, guarded, identity, look_at, stat_of};
+use super::system::{Identity, blocking, fact, file_stat, guarded, identity, look_at, stat_of};
 
 /// An open listing.
 pub(super) struct Listing {
     shared: Arc<Shared>,
     /// `None` while a batch of it is being read.
     open: Option<Opened>,
+    /// A batch was read: what comes next is probably in memory too.
+    begun: bool,
 }
 
 impl Listing {
     pub fn new(shared: Arc<Shared>, open: Opened) -> Self {
-        Self { shared, open: Some(open) }
+        Self { shared, open: Some(open), begun: false }
     }
 }
 
@@ -89,11 +91,16 @@ impl Dir for Listing {
     async fn next(&mut self, max: usize, guard: &GuardRef) -> VfsResult<Vec<DirEntry>> {
         let mut open = self.open.take().ok_or(VfsError::Invalid("an earlier read of this folder was given up"))?;
         let guard = guard.clone();
-        let read = self.shared.prompt.run(move || {
+        let read = move || {
             let batch = open.read(max, &guard);
             (open, batch)
-        });
-        let (open, batch) = read.await;
+        };
+        // A folder that nobody looked at lately is on the disk, with an inode for each name.
+        let (open, batch) = if std::mem::replace(&mut self.begun, true) {
+            self.shared.prompt.run(read).await
+        } else {
+            blocking(read).await
+        };
         self.open = Some(open);
         batch
     }

@@ -2,7 +2,7 @@
 
 use rustix::fs::Mode;
 
-use crate::backend::{Durability, GuardRef, VfsResult};
+use crate::backend::{Durability, FileKind, GuardRef, VfsResult};
 
 use super::resolve::Access;
 use super::root::OpenRoot;
@@ -13,7 +13,7 @@ impl OpenRoot {
         let spot = self.spot(path, access(durability), guard)?;
         let mode = Mode::from_raw_mode(mode & MODE_BITS & !UMASK);
         guarded(guard, || rustix::fs::mkdirat(&spot.folder, &spot.name[..], mode))?;
-        self.ownership.give_name(&spot.folder, &spot.name, guard)?;
+        self.ownership.give_name(spot.place(), FileKind::Directory, guard)?;
         match durability {
             Durability::Close => self.shared.sync_folder(&spot.folder, guard),
             Durability::None => match look_at(guard, &spot.folder, &spot.name)? {

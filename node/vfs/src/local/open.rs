@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::backend::{FileKind, GuardRef, OpenHow, VfsError, VfsResult};
+use crate::backend::{FileKind, GuardRef, InodeName, OpenHow, VfsError, VfsResult};
 
 use super::attributes::fix_mode;
 use super::file::LocalFile;
@@ -23,10 +23,15 @@ impl OpenRoot {
         let mode = how.mode & MODE_BITS & !UMASK;
         let flags = flags(how) | OFlags::CREATE | OFlags::EXCL;
         let file = spot.open(flags, Mode::from_raw_mode(mode), guard)?;
-        fix_mode(&file, mode, guard)?;
-        self.ownership.give(&file, guard)?;
-        let inode = inode_name(&stat_of(guard, &file)?);
+        // Never unlinked by its name: that may be another's file by now.
+        let inode = self.dress(&file, mode, guard).map_err(VfsError::made)?;
         Ok(LocalFile::made(self.shared.clone(), file, inode, spot.folder))
+    }
+
+    fn dress(&self, file: &OwnedFd, mode: u32, guard: &GuardRef) -> VfsResult<InodeName> {
+        fix_mode(file, mode, guard)?;
+        self.ownership.give(file, guard)?;
+        Ok(inode_name(&stat_of(guard, file)?))
     }
 
     fn open_existing(&self, path: &[u8], how: OpenHow, guard: &GuardRef) -> VfsResult<LocalFile> {

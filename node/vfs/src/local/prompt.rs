@@ -1,8 +1,11 @@
 //! Where short system calls run: on the caller's own thread where the file system answers from memory, else on the pool for blocking work.
 //!
-//! A hop to the pool and back costs more than most calls. What may wait for a disk (syncs, uncached reads, truncation) never runs here.
+//! A hop to the pool and back costs more than most calls. What is known to wait for a disk (syncs, uncached reads, truncation, the first
+//! entries of a listing) is never run here. What mostly does not still may: a name or inode that is not in memory is read, and a write
+//! waits while the kernel holds writers back. Then at most half of the workers wait, and the pool takes over for a while.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,12 +20,15 @@ const REST: Duration = Duration::from_secs(1);
 /// NFS, CIFS, Ceph and FUSE ask somebody else.
 const LOCAL: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
 
+/// Callers inside such calls, of all storages of the process: they share the runtime's workers.
+static INSIDE: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
 /// One storage's way to run short calls.
 pub(super) struct Prompt {
-    /// Callers that may be inside such a call at one time: at most half of the runtime's workers, so that a disk that hangs leaves the
-    /// others to those who need none.
+    /// Callers that may be inside such a call at one time, whatever their storage: at most half of the runtime's workers, so that disks
+    /// that hang leave the others to those who need none.
     places: usize,
-    inside: AtomicUsize,
+    inside: Arc<AtomicUsize>,
     opened: Instant,
     /// Milliseconds after `opened` until which the pool is used.
     rests_until: AtomicU64,
@@ -36,11 +42,11 @@ impl Prompt {
     pub fn of(folder: &OwnedFd) -> Self {
         let is_local = rustix::fs::fstatfs(folder).is_ok_and(|fs| LOCAL.contains(&(fs.f_type as u64)));
         let workers = tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_workers());
-        Self::with_places(if is_local { workers / 2 } else { 0 })
+        Self::with_places(if is_local { workers / 2 } else { 0 }, INSIDE.clone())
     }
 
-    fn with_places(places: usize) -> Self {
-        Self { places, inside: AtomicUsize::new(0), opened: Instant::now(), rests_until: AtomicU64::new(0) }
+    fn with_places(places: usize, inside: Arc<AtomicUsize>) -> Self {
+        Self { places, inside, opened: Instant::now(), rests_until: AtomicU64::new(0) }
     }
 
     /// Runs a short call here if it may, else on the pool.
@@ -92,18 +98,33 @@ mod tests {
 
     #[tokio::test]
     async fn calls_run_on_the_callers_thread_while_there_is_a_place() {
-        let prompt = Prompt::with_places(1);
+        let prompt = Prompt::with_places(1, Arc::default());
         assert_eq!(prompt.run(here).await, here());
         let held = prompt.enter().expect("the only place");
         assert_ne!(prompt.run(here).await, here(), "the place is taken");
         drop(held);
         assert_eq!(prompt.run(here).await, here());
-        assert_ne!(Prompt::with_places(0).run(here).await, here());
+        assert_ne!(Prompt::with_places(0, Arc::default()).run(here).await, here());
+    }
+
+    #[tokio::test]
+    async fn storages_share_the_workers_and_rest_each_for_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = OwnedFd::from(std::fs::File::open(folder.path()).expect("opens"));
+        assert!(Arc::ptr_eq(&Prompt::of(&opened).inside, &Prompt::of(&opened).inside));
+        let inside = Arc::default();
+        let (one, other) = (Prompt::with_places(1, Arc::clone(&inside)), Prompt::with_places(1, inside));
+        let held = one.enter().expect("the only place");
+        assert_ne!(other.run(here).await, here(), "the place is taken, by a call to another storage");
+        drop(held);
+        one.rests_until.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(other.run(here).await, here());
+        assert_ne!(one.run(here).await, here());
     }
 
     #[tokio::test]
     async fn a_slow_call_sends_the_next_ones_to_the_pool() {
-        let prompt = Prompt::with_places(1);
+        let prompt = Prompt::with_places(1, Arc::default());
         let slow = || {
             let begun = Instant::now();
             while begun.elapsed() <= SLOW {
@@ -116,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_gives_its_place_back() {
-        let prompt = std::sync::Arc::new(Prompt::with_places(1));
+        let prompt = Arc::new(Prompt::with_places(1, Arc::default()));
         let shared = prompt.clone();
         assert!(tokio::spawn(async move { shared.run(|| panic!("in a call")).await }).await.is_err());
         assert_eq!(prompt.run(here).await, here());

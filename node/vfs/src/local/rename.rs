@@ -2,7 +2,7 @@
 
 use rustix::fs::{AtFlags, RenameFlags};
 
-use crate::backend::{Durability, FileKind, GuardRef, VfsError, VfsResult};
+use crate::backend::{Durability, FileKind, GuardRef, Use, VfsError, VfsResult};
 
 use super::make_dir::access;
 use super::resolve::Spot;
@@ -13,8 +13,20 @@ impl OpenRoot {
     pub(super) fn rename(&self, from: &[u8], to: &[u8], durability: Durability, guard: &GuardRef) -> VfsResult<()> {
         let from = self.spot(from, access(durability), guard)?;
         let to = self.spot(to, access(durability), guard)?;
+        self.judge_move(&from, &to, guard)?;
         self.move_to_free_name(&from, &to, guard)?;
         self.settle_rename(&from, &to, durability, guard)
+    }
+
+    /// Lets the guard decide by the kind of what is there now, in the folders that are open: no link on the way is followed again.
+    ///
+    /// The last name itself may still change before it is renamed, for no call renames a file and nothing else. Who may not move
+    /// folders can bring only one to it that they made there meanwhile; one with rules inside is refused under either kind.
+    pub(super) fn judge_move(&self, from: &Spot, to: &Spot, guard: &GuardRef) -> VfsResult<FileKind> {
+        let kind = kind(&from.stat(guard)?);
+        self.judge(&from.folder, &from.name, Use::Move(kind), guard)?;
+        self.judge(&to.folder, &to.name, Use::Move(kind), guard)?;
+        Ok(kind)
     }
 
     pub(super) fn move_to_free_name(&self, from: &Spot, to: &Spot, guard: &GuardRef) -> VfsResult<()> {

@@ -30,7 +30,7 @@ impl OpenRoot {
         let from = self.spot(from, Access::Sync, guard)?;
         let to = self.spot(to, Access::Sync, guard)?;
         for _ in 0..TRIES {
-            let moved = from.stat(guard)?;
+            let moved = self.judge_move(&from, &to, guard)?;
             let old = to.look(guard)?.as_ref().map(kind);
             if let Some(old) = old {
                 self.judge(&to.folder, &to.name, Use::Replace(old), guard)?;
@@ -42,8 +42,9 @@ impl OpenRoot {
                     other => other.map(|()| None),
                 },
                 // Folders are not counted; the kernel refuses one over a file and a file over one.
+                Some(FileKind::Directory) if moved != FileKind::Directory => Err(VfsError::IsDirectory),
                 Some(FileKind::Directory) => rename_plainly(&from, &to, guard).map(|()| None),
-                Some(_) if kind(&moved) == FileKind::Directory => Err(VfsError::NotDirectory),
+                Some(_) if moved == FileKind::Directory => Err(VfsError::NotDirectory),
                 Some(_) => match self.replace_file(&from, &to, epoch, durability, guard)? {
                     None => continue,
                     caught => Ok(caught),

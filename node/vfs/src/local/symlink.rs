@@ -1,6 +1,6 @@
 //! Makes and reads symlinks. Targets are stored as given; resolving them never leaves the root.
 
-use crate::backend::{Durability, GuardRef, VfsError, VfsResult};
+use crate::backend::{Durability, FileKind, GuardRef, VfsError, VfsResult};
 
 use super::make_dir::access;
 use super::resolve::Access;
@@ -21,8 +21,8 @@ impl OpenRoot {
         }
         let spot = self.spot(path, access(durability), guard)?;
         guarded(guard, || rustix::fs::symlinkat(target, &spot.folder, &spot.name[..]))?;
-        self.ownership.give_name(&spot.folder, &spot.name, guard)?;
-        self.shared.settle_folder(&spot.folder, durability, guard)
+        let given = self.ownership.give_name(spot.place(), FileKind::Symlink, guard);
+        given.and_then(|()| self.shared.settle_folder(&spot.folder, durability, guard)).map_err(VfsError::made)
     }
 
     pub(super) fn read_link(&self, path: &[u8], guard: &GuardRef) -> VfsResult<Vec<u8>> {

@@ -14,6 +14,7 @@ mod full_disk;
 mod guards;
 mod hidden_folder;
 mod kills;
+mod made;
 mod marker;
 mod moved_away;
 mod names;

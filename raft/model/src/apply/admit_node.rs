@@ -7,7 +7,7 @@ use crate::event::Fact;
 use crate::{Done, Effect, MembershipRefusal as Not, Node, NodeId, Refusal, Reply, Settings};
 
 /// Consensus among more than a handful of voters gains nothing; the rest are learners that serve.
-const MOST_NODES: usize = 64;
+pub(crate) const MOST_NODES: usize = 64;
 
 pub(super) fn apply(scope: &mut Scope<'_>, command: &AdmitNode) -> Reply {
     validate::text("name", &command.name, 1, 64)?;

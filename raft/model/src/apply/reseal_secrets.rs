@@ -5,7 +5,7 @@ use crate::command::ResealSecrets;
 use crate::event::Fact;
 use crate::{Done, Effect, Refusal, Reply, SealedSecret};
 
-const MOST: usize = 256;
+pub(crate) const MOST: usize = 256;
 
 pub(super) fn apply(scope: &mut Scope<'_>, command: &ResealSecrets) -> Reply {
     if command.secrets.len() > MOST {

@@ -77,7 +77,7 @@ pub struct Settle {
     pub accounts: Vec<AccountSettlement>,
 }
 
-pub const MAX_SETTLED_ACCOUNTS: usize = 256;
+pub const MAX_SETTLED_ACCOUNTS: usize = 128;
 /// Credits of one account in one command.
 pub const MAX_CREDITS: usize = 512;
 /// Uploads listed in one answer; a node with more sums the youngest up.

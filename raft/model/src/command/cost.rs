@@ -1,6 +1,7 @@
 //! What applying a command costs at most, in rows, judged from the command alone: what a proposer splits entries by.
 
-use super::{AccountCommand, Command, CommandId, Envelope};
+use super::{AccountCommand, Command, CommandId, Envelope, MAX_SETTLED_ACCOUNTS};
+use crate::apply::{MOST_NODES, MOST_SECRETS};
 
 /// Rows that one command may touch, whatever it is.
 pub const COMMAND_ROWS: u64 = 2_000;
@@ -8,8 +9,12 @@ pub const COMMAND_ROWS: u64 = 2_000;
 pub const ENTRY_ROWS: u64 = 20_000;
 /// An event, with those that it pushes out of the window.
 const EVENT: u64 = 5;
-/// An account's row with its index, and the event of its mark.
-const ACCOUNT: u64 = 2 + EVENT;
+/// An account's row with its index, and the events of its mark and its end.
+const ACCOUNT: u64 = 2 + 2 * EVENT;
+/// A secret's row and its event.
+const SECRET: u64 = 1 + EVENT;
+/// Answers that a node's command clears away, its own, its node's row.
+const ONCE: u64 = 66;
 /// A record that is kept by name, with what it names.
 const KEPT: u64 = 66;
 /// An admin's tokens and API keys, each with its indices.
@@ -17,12 +22,16 @@ const TOKENS: u64 = 3 * 128;
 /// A few rows of any kind, each with indices and an event.
 const FEW: u64 = 40;
 
+// The largest of those that count what they name.
+const _: () = assert!(ONCE + ACCOUNT * MAX_SETTLED_ACCOUNTS as u64 <= COMMAND_ROWS);
+const _: () = assert!(ONCE + FEW + SECRET * MOST_SECRETS as u64 <= COMMAND_ROWS);
+
 impl Envelope {
     /// An upper bound of the rows that this touches in any state. `State::apply` asserts it in debug builds.
     pub fn rows_at_most(&self) -> u64 {
         let once = match self.id {
             CommandId::Request(_) => 5,
-            CommandId::Node { .. } => 66,
+            CommandId::Node { .. } => ONCE,
             CommandId::Unnumbered => 0,
         };
         (once + self.command.rows_at_most()).min(COMMAND_ROWS)
@@ -48,6 +57,9 @@ impl Command {
             | Command::DeleteFolder(_)
             | Command::PutRole(_)
             | Command::DeleteRole(_) => FEW + KEPT,
+            Command::ResealSecrets(reseal) => FEW + SECRET * reseal.secrets.len() as u64,
+            // Looks at every node.
+            Command::AdmitNode(_) => FEW + MOST_NODES as u64,
             _ => FEW,
         }
     }

@@ -31,6 +31,8 @@ pub struct PutToken {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteToken {
     pub name: String,
+    /// Only the token of this revision.
+    pub expected_revision: Option<LogIndex>,
 }
 
 /// A node found no marker on a storage that the cluster does not know yet. The first one wins and writes the marker.

@@ -289,6 +289,14 @@ pub struct Scan {
     pub begun_wall: WallTime,
 }
 
+/// Index of the last grant of each dimension: right behind it no more of it was taken than the limit of its user. A grant of the
+/// other one says nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGrants {
+    pub bytes: LogIndex,
+    pub files: LogIndex,
+}
+
 /// The ledger of one root. Every user whose home is this root shares it, each held to its own limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -319,8 +327,7 @@ pub struct Account {
     pub activity: LogIndex,
     pub scan: Option<Scan>,
     pub scan_committed: LogIndex,
-    /// Index of the last grant: right behind it no more was taken than the limit of its user.
-    pub granted: LogIndex,
+    pub granted: LastGrants,
     /// Index at which more may have come to be taken than any limit: a limit fell or its user left, a scan found more, something was
     /// reported that had no grant.
     pub excused: LogIndex,
@@ -348,7 +355,7 @@ impl Account {
             activity: 0,
             scan: None,
             scan_committed: 0,
-            granted: 0,
+            granted: LastGrants::default(),
             excused: 0,
             revision: index,
         }

@@ -83,13 +83,7 @@ impl User {
     }
 
     /// A user as created at an index.
-    pub(crate) fn create(
-        username: Username,
-        spec: UserSpec,
-        account: AccountId,
-        index: LogIndex,
-        wall: WallTime,
-    ) -> Self {
+    pub fn create(username: Username, spec: UserSpec, account: AccountId, index: LogIndex, wall: WallTime) -> Self {
         User {
             username,
             incarnation: index,

@@ -369,6 +369,30 @@ fn a_lowered_limit_recalls_and_names_the_nodes_that_hold_the_account() {
 }
 
 #[test]
+fn an_empty_file_fits_where_a_lowered_limit_of_bytes_is_exceeded_already() {
+    let mut desk = Desk::new();
+    granted(desk.ask(1, 60, 0));
+    let part = AccountSettlement { spent: vec![(LIMIT, bytes(60))], ..desk.part(1) };
+    desk.settle(1, part);
+    let patch = UserPatch { quota_size: Some(20), quota_files: Some(5), ..UserPatch::default() };
+    desk.world.update("demo", patch).unwrap();
+    let incarnation = desk.world.state.user(&name("demo")).unwrap().incarnation;
+    let grant = Grant {
+        account: desk.account,
+        username: name("demo"),
+        incarnation,
+        need: Amount::new(0, 1),
+        ahead: Amount::ZERO,
+        holds: Amount::ZERO,
+        order: None,
+    };
+    let reply = desk.as_node(1, AccountCommand::Grant(grant));
+    let Ok(Done::Account(AccountDone::Granted { amount, .. })) = reply else { panic!("not granted: {reply:?}") };
+    assert_eq!((amount, desk.row().taken()), (Amount::new(0, 1), Amount::new(60, 1)));
+    invariant::check_all(&desk.world.state).unwrap();
+}
+
+#[test]
 fn absurd_and_negative_amounts_never_fit_and_overflow_nothing() {
     let mut desk = Desk::new();
     let absurd = Amount::of(u64::MAX, u64::MAX);

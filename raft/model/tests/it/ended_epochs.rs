@@ -95,6 +95,44 @@ fn an_ended_epoch_that_may_still_publish_or_write_is_never_summed_up_and_its_row
 }
 
 #[test]
+fn ended_epochs_whose_process_went_away_since_keep_no_new_session_out() {
+    let mut home = Home::new();
+    let process = home.world.state.node(NodeId(1)).unwrap().clone();
+    for _ in 0..256 {
+        let epoch = home.world.epoch(1);
+        home.world.open(1, "demo").unwrap();
+        home.grant(1, 1).unwrap();
+        home.world.expire(1).unwrap();
+        home.fence(1, epoch);
+        home.world.register_as(1, process.start);
+    }
+    assert_eq!(home.ended(), 256, "the process that held them runs still");
+    assert_eq!(home.world.open(1, "demo"), Err(Refusal::Account(AccountRefusal::TooManyEnded { count: 256 })));
+    home.world.register(1);
+    home.world.open(1, "demo").unwrap();
+    assert!(home.ended() <= 64, "{}", home.ended());
+    assert_eq!(home.row().taken(), Amount::new(256, 0));
+    invariant::check_all(&home.world.state).unwrap();
+}
+
+#[test]
+fn what_happened_to_an_account_is_told_before_its_end() {
+    let mut home = Home::new();
+    let crashed = home.live_and_crash(1).unwrap();
+    let since = home.row().holders.values().next().unwrap().since;
+    home.world.run(Command::DeleteUser(DeleteUser { username: name("demo"), expected_revision: None })).unwrap();
+    let (account, node, total) = (home.account, NodeId(1), Amount::new(1, 0));
+    let late = SettleDead { account, node, epoch: crashed, since, total, credits: Vec::new(), mark: false };
+    home.say(AccountCommand::SettleDead(late)).unwrap();
+    home.fence(1, crashed);
+    assert!(home.world.state.account(account).is_none());
+    let facts: Vec<_> = home.world.last.events.iter().map(|event| event.fact.clone()).collect();
+    let fenced = event::Fact::EpochFenced { account, epoch: crashed };
+    let removed = event::Fact::AccountRemoved { account, root: root("demo").to_string() };
+    assert_eq!(facts, [fenced, removed]);
+}
+
+#[test]
 fn an_account_goes_with_its_last_user_once_nobody_holds_anything_of_it() {
     let mut home = Home::new();
     let session = home.world.open(2, "demo").unwrap();

@@ -83,7 +83,7 @@ fn samples_of_users_and_nodes() -> Vec<(&'static str, Command)> {
                 replace: false,
             }),
         ),
-        ("delete_token", Command::DeleteToken(DeleteToken { name: text("t") })),
+        ("delete_token", Command::DeleteToken(DeleteToken { name: text("t"), expected_revision: Some(7) })),
         (
             "adopt_storage",
             Command::AdoptStorage(AdoptStorage { name: storage(), storage_id: text("i"), node: NodeId(1) }),

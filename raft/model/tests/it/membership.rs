@@ -54,7 +54,7 @@ fn an_expired_token_lets_nobody_in_but_still_answers_whom_it_let_in() {
 
 /// Lets time pass.
 fn put_user_nothing() -> Command {
-    Command::DeleteToken(DeleteToken { name: "nobody".into() })
+    Command::DeleteToken(DeleteToken { name: "nobody".into(), expected_revision: None })
 }
 
 #[test]
@@ -95,7 +95,8 @@ fn a_removed_node_serves_out_its_lease_and_its_number_is_never_given_again() {
     world.expire(3).unwrap();
     assert!(world.state.node(NodeId(3)).is_none() && world.state.was_removed(NodeId(3)));
     world.open(1, "demo").unwrap();
-    assert_eq!(remove(&mut world, 3, false), not(MembershipRefusal::Removed { node: NodeId(3) }));
+    assert_eq!(remove(&mut world, 3, false), Ok(Done::Nothing), "asked again, it is done");
+    assert!(world.last.events.is_empty());
     token(&mut world, 7, 60_000);
     assert_eq!(admit(&mut world, 7, 4), Ok(Done::Admitted { node: NodeId(4) }));
     assert_eq!(world.run(Command::PutNode(put_node(3))), not(MembershipRefusal::Removed { node: NodeId(3) }));
@@ -113,6 +114,47 @@ fn a_node_that_is_down_or_lost_goes_at_once_and_the_last_one_stays() {
     assert_eq!(remove(&mut world, 1, false), not(MembershipRefusal::LastNode { node: NodeId(1) }));
     assert_eq!(remove(&mut world, 9, false), Err(Refusal::NodeNotFound { node: NodeId(9) }));
     flotilla_model::invariant::check_all(&world.state).unwrap();
+}
+
+#[test]
+fn a_removal_leaves_a_majority_of_todays_members_alive_or_is_refused() {
+    let no_majority = |node, alive, members| not(MembershipRefusal::NoMajority { node: NodeId(node), alive, members });
+    // One of three is dead: it may go, a live one may not.
+    let mut world = World::new(3);
+    world.expire(3).unwrap();
+    assert_eq!(remove(&mut world, 2, false), no_majority(2, 1, 3));
+    assert!(world.last.events.is_empty() && !world.state.node(NodeId(2)).unwrap().leaving);
+    remove(&mut world, 3, false).unwrap();
+    // Of two each is needed, dead or alive.
+    assert_eq!(remove(&mut world, 2, false), no_majority(2, 1, 2));
+    world.expire(2).unwrap();
+    assert_eq!(remove(&mut world, 2, false), no_majority(2, 1, 2));
+    remove(&mut world, 2, true).expect("`cluster recover` knows that the others are gone");
+    let said = no_majority(2, 1, 3).unwrap_err().to_string();
+    assert!(said.contains("1 of 3") && said.contains("start the stopped nodes") && said.contains("recover"), "{said}");
+    flotilla_model::invariant::check_all(&world.state).unwrap();
+}
+
+#[test]
+fn removals_at_one_time_do_not_add_up_and_who_never_registered_is_no_member() {
+    let mut world = World::new(3);
+    let envelope = |node| {
+        let command = Command::RemoveNode(RemoveNode { node: NodeId(node), lost: false });
+        Envelope { id: CommandId::Unnumbered, actor: "test".into(), command }
+    };
+    let replies = world.entry(vec![envelope(2), envelope(3)]);
+    assert!(replies[0].is_ok(), "{:?}", replies[0]);
+    assert_eq!(replies[1], not(MembershipRefusal::NoMajority { node: NodeId(3), alive: 1, members: 3 }));
+    remove(&mut world, 2, false).expect("it is leaving already");
+    world.expire(2).unwrap();
+    token(&mut world, 7, 60_000);
+    assert_eq!(admit(&mut world, 7, 4), Ok(Done::Admitted { node: NodeId(4) }));
+    assert_eq!(
+        remove(&mut world, 3, false),
+        not(MembershipRefusal::NoMajority { node: NodeId(3), alive: 1, members: 2 })
+    );
+    world.expire(3).unwrap();
+    remove(&mut world, 4, false).expect("it never had a vote");
 }
 
 #[test]

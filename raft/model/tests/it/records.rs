@@ -93,9 +93,27 @@ fn what_is_named_cannot_be_deleted_and_what_is_missing_cannot_be_named() {
     world.update("demo", UserPatch { groups: Some(vec![]), role: Some(None), ..UserPatch::default() }).unwrap();
     delete::<GroupSpec>(&mut world, "g", None).unwrap();
     delete::<FolderSpec>(&mut world, "f", None).unwrap();
-    create(&mut world, "ann", AdminSpec { role: Some(kept("r")), ..admin_spec() });
+    create(&mut world, "ann", bound_to("r"));
     assert_eq!(delete::<RoleSpec>(&mut world, "r", None), used("role r", "admin ann"));
     invariant::check_all(&world.state).unwrap();
+}
+
+/// An admin of a role.
+fn bound_to(role: &str) -> AdminSpec {
+    AdminSpec { role: Some(kept(role)), permissions: vec!["view_users".into()], ..admin_spec() }
+}
+
+#[test]
+fn an_admin_of_a_role_cannot_hold_every_permission_whoever_proposes_it() {
+    let mut world = World::new(1);
+    create(&mut world, "r", RoleSpec::default());
+    let all = AdminSpec { permissions: vec!["view_users".into(), "*".into()], ..bound_to("r") };
+    let reply = put(&mut world, "ann", Expected::Absent, all);
+    assert!(matches!(&reply, Err(Refusal::Invalid(text)) if text.starts_with("permissions: ")), "{reply:?}");
+    create(&mut world, "ann", admin_spec());
+    let bound = AdminSpec { role: Some(kept("r")), ..admin_spec() };
+    assert!(matches!(put(&mut world, "ann", Expected::Present, bound), Err(Refusal::Invalid(_))));
+    put(&mut world, "ann", Expected::Present, bound_to("r")).unwrap();
 }
 
 #[test]
@@ -202,12 +220,15 @@ fn an_api_key_keeps_its_text_is_changed_on_its_revision_and_deleted_once() {
     let row = world.state.api_key(&kept("k")).unwrap();
     assert_eq!((row.hash, row.admin()), ([1; 32], Some(&kept("ann"))));
     assert!(matches!(world.run(key("k", Expected::Revision(made), None, None)), Err(Refusal::RevisionMismatch { .. })));
-    let delete = Command::DeleteToken(DeleteToken { name: Token::api_key_name(&kept("k")) });
-    world.run(delete.clone()).unwrap();
+    let delete = |expected_revision| {
+        Command::DeleteToken(DeleteToken { name: Token::api_key_name(&kept("k")), expected_revision })
+    };
+    assert!(matches!(world.run(delete(Some(made))), Err(Refusal::RevisionMismatch { .. })));
+    world.run(delete(Some(made + 1))).unwrap();
     assert!(
         matches!(&world.last.events[0].fact, Fact::RecordDeleted { kind: RecordKind::ApiKey, name, .. } if name == "k")
     );
-    assert!(matches!(world.run(delete), Err(Refusal::NameNotFound { .. })));
+    assert!(matches!(world.run(delete(None)), Err(Refusal::NameNotFound { .. })));
     assert!(matches!(world.run(key("k", Expected::Present, None, None)), Err(Refusal::NameNotFound { .. })));
 }
 
@@ -260,7 +281,7 @@ fn records_come_back_from_a_snapshot() {
     create(&mut world, "f", folder_spec("/srv/f"));
     create(&mut world, "g", group_spec(&["f"]));
     create(&mut world, "r", RoleSpec::default());
-    let revision = create(&mut world, "ann", AdminSpec { role: Some(kept("r")), ..admin_spec() });
+    let revision = create(&mut world, "ann", bound_to("r"));
     issue(&mut world, revision, 1, LATER).unwrap();
     let chunks: Vec<Vec<u8>> = world.state.to_snapshot().collect();
     let restored = State::from_snapshot(&chunks).unwrap();

@@ -32,7 +32,7 @@ fn a_token_is_replaced_only_if_so_wished_and_can_be_deleted_once() {
     assert_eq!(world.run(put(2, false)), Err(Refusal::NameExists { name: "ops".into() }));
     world.run(put(3, true)).unwrap();
     assert_eq!(world.state.token("ops").unwrap().hash, [3; 32]);
-    let delete = Command::DeleteToken(DeleteToken { name: "ops".into() });
+    let delete = Command::DeleteToken(DeleteToken { name: "ops".into(), expected_revision: None });
     world.run(delete.clone()).unwrap();
     assert_eq!(world.run(delete), Err(Refusal::NameNotFound { name: "ops".into() }));
 }

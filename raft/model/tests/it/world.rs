@@ -123,15 +123,13 @@ impl World {
     }
 
     pub fn register(&mut self, node: u64) -> Epoch {
+        self.register_as(node, self.epoch(node).0 + 1)
+    }
+
+    /// Registers a process by its start number: a new one, or again the one that runs.
+    pub fn register_as(&mut self, node: u64, start: u64) -> Epoch {
         let replaces = self.epoch(node);
-        let command = RegisterNode {
-            store: 1,
-            nonce: 1,
-            node: NodeId(node),
-            start: replaces.0 + 1,
-            replaces,
-            version: "test".into(),
-        };
+        let command = RegisterNode { store: 1, nonce: 1, node: NodeId(node), start, replaces, version: "test".into() };
         self.run(Command::RegisterNode(command)).unwrap();
         self.numbers.insert(NodeId(node), 0);
         self.epoch(node)
@@ -189,6 +187,41 @@ impl World {
 
     pub fn cut(&self, session: SessionId) -> Option<CutReason> {
         self.state.session_cut(self.state.session(session).unwrap())
+    }
+}
+
+pub fn envelope(command: Command) -> Envelope {
+    Envelope { id: CommandId::Unnumbered, actor: "test".into(), command }
+}
+
+/// Three nodes, `users` users; `crowd` has `sessions` sessions over the nodes. `seen` looks at the world behind each entry.
+pub fn crowded(users: u64, sessions: u64, seen: impl Fn(&World)) -> World {
+    let mut world = World::new(3);
+    for first in (0..users).step_by(256) {
+        let create = |user: u64| {
+            let username = name(&format!("user{user}"));
+            envelope(Command::CreateUser(CreateUser { username, spec: spec(&format!("homes/{user}")) }))
+        };
+        let replies = world.entry((first..users.min(first + 256)).map(create).collect());
+        assert!(replies.iter().all(Result::is_ok));
+        seen(&world);
+    }
+    world.create("crowd", spec("crowd"));
+    open_many(&mut world, "crowd", sessions, seen);
+    world
+}
+
+/// Sessions of a user over three nodes, many in an entry.
+pub fn open_many(world: &mut World, user: &str, sessions: u64, seen: impl Fn(&World)) {
+    for first in (0..sessions).step_by(256) {
+        let mut commands = Vec::new();
+        for turn in first..sessions.min(first + 256) {
+            let id = world.id(1 + turn % 3);
+            commands.push(Envelope { id, actor: "node".into(), command: world.open_command(user) });
+        }
+        let replies = world.entry(commands);
+        assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+        seen(world);
     }
 }
 

@@ -14,6 +14,10 @@ use crate::metric;
 /// Its presence says that the folder holds the whole log. Made last, synced with the folder.
 const COMPLETE: &str = "COMPLETE";
 
+/// In the folder of the stores while the first one is made, from before it is begun until it is complete: nobody has been
+/// promised anything yet, whatever a power cut leaves of it.
+const MAKING: &str = "MAKING";
+
 /// sled's segments. One that was never used begins with zeros.
 const SEGMENT: u64 = 512 << 10;
 const SEGMENT_HEADER: usize = 20;
@@ -118,19 +122,31 @@ pub fn open_current(parent: &Path) -> io::Result<Files> {
     if parent.join("db").exists() {
         return Err(damaged("it has the layout of a development version: set the node up anew".to_owned()));
     }
-    let numbers = numbers(parent)?;
+    let (numbers, making) = (numbers(parent)?, parent.join(MAKING));
     let complete = numbers.iter().copied().filter(|number| folder(parent, *number).join(COMPLETE).exists()).max();
     if let Some(number) = complete {
+        if making.exists() {
+            fs::remove_file(&making)?;
+        }
         remove_others(parent, number)?;
         return Files::open(parent, number);
     }
-    refuse_unmarked(parent, &numbers)?;
+    if making.exists() {
+        // The number of no store: all go.
+        remove_others(parent, 0)?;
+    } else {
+        refuse_unmarked(parent, &numbers)?;
+        File::create(&making)?.sync_all()?;
+        sync_dir(parent)?;
+    }
     let files = Files::make(parent, 1)?;
     files.complete()?;
+    fs::remove_file(&making)?;
+    sync_dir(parent)?;
     Ok(files)
 }
 
-/// A first start that was cut short leaves a store without a mark, and nothing in it. One that holds something has lost its mark.
+/// A store without a mark that holds something has lost it.
 fn refuse_unmarked(parent: &Path, numbers: &[u64]) -> io::Result<()> {
     for number in numbers {
         let files = Files::open(parent, *number)?;
@@ -147,7 +163,10 @@ fn refuse_unmarked(parent: &Path, numbers: &[u64]) -> io::Result<()> {
 pub fn remove_others(parent: &Path, number: u64) -> io::Result<()> {
     for other in numbers(parent)? {
         if other != number {
-            fs::remove_dir_all(folder(parent, other))?;
+            match fs::remove_dir_all(folder(parent, other)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     sync_dir(parent)

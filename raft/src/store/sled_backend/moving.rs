@@ -3,11 +3,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 
 use sled::{Batch, Tree};
 
 use super::entries::{self, EntryScan};
-use super::files::Files;
+use super::files::{self, Files};
 use super::{KEY_COMMITTED, KEY_PURGED, KEY_VOTE, to_io};
 
 /// Entries and bytes copied per turn. Bytes written meanwhile count twice, so that the copy catches up.
@@ -101,5 +102,37 @@ impl Moving {
         files.tree.apply_batch(batch).map_err(to_io)?;
         files.complete()?;
         Ok((files, self.copied))
+    }
+}
+
+/// Closes and removes the store that the log has left, on a thread of its own: removing a file waits for the journal, and the
+/// log must not.
+#[derive(Default)]
+pub struct Leaving(Option<JoinHandle<()>>);
+
+impl Leaving {
+    pub fn begin(parent: &Path, left: Files, number: u64) -> io::Result<Self> {
+        let parent = parent.to_owned();
+        let remove = move || {
+            drop(left);
+            if let Err(error) = files::remove_others(&parent, number) {
+                tracing::warn!(%error, "the log's former store file could not be removed");
+            }
+        };
+        std::thread::Builder::new()
+            .name("flotilla-log-old".to_owned())
+            .spawn(remove)
+            .map(|thread| Leaving(Some(thread)))
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.0.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Leaving {
+    /// Whoever makes, removes or locks a store next finds nobody at work in the folder.
+    fn drop(&mut self) {
+        let _ = self.0.take().map(JoinHandle::join);
     }
 }

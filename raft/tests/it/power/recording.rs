@@ -161,6 +161,15 @@ impl Recording {
         lines
     }
 
+    /// The lines at which the log had moved into a later store: it was marked as the log.
+    pub fn moves(&self) -> Vec<usize> {
+        let marked = |step: &&Step| match &step.act {
+            Act::Made { path, .. } => path.ends_with("/COMPLETE") && !path.ends_with("/sled.1/COMPLETE"),
+            _ => false,
+        };
+        self.steps.iter().filter(marked).map(|step| step.began).collect()
+    }
+
     /// What was said up to a line.
     pub fn said(&self, line: usize) -> impl Iterator<Item = &str> {
         let steps = self.steps.iter().take_while(move |step| step.began <= line);

@@ -44,7 +44,12 @@ impl Sheet<'_> {
             return;
         }
         self.row.activity = index;
-        self.row.granted = index;
+        if amount.bytes > 0 {
+            self.row.granted.bytes = index;
+        }
+        if amount.files > 0 {
+            self.row.granted.files = index;
+        }
         if let Some(holder) = self.row.holders.get_mut(&(node, epoch)) {
             *holder.outstanding.entry(limits).or_default() += amount;
             holder.last_grant = index;

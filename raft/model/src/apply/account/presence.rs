@@ -11,17 +11,23 @@ use crate::{AccountId, Amount, Epoch, FirstGrant, Holder, Limits, NodeId, Refusa
 /// Ended epochs that an account keeps apart. Beyond it those whose processes are over and whose staging is gone are summed into what
 /// is used: over-counted until a scan, never under.
 const MAX_KEPT_APART: usize = 64;
-/// Ended epochs of any kind; beyond it no further epoch begins to use the account.
+/// Ended epochs that cannot be summed up yet; at this many no further epoch begins to use the account.
 pub(crate) const MAX_ENDED: usize = 256;
 
 /// Refuses a session that would let rows of ended epochs gather without a bound.
 pub(in crate::apply) fn may_open(state: &State, account: AccountId, node: NodeId, epoch: Epoch) -> Result<(), Refusal> {
     let Some(row) = state.account(account) else { return Ok(()) };
-    let count = state.dead_holders(row).count();
+    // The others are summed up as the session opens.
+    let count = state.dead_holders(row).filter(|(node, _, holder)| !is_over(state, *node, holder)).count();
     if count < MAX_ENDED || row.holders.contains_key(&(node, epoch)) {
         return Ok(());
     }
     Err(Refusal::Account(AccountRefusal::TooManyEnded { count: count as u64 }))
+}
+
+/// Whether a dead holder's epoch can store or publish nothing any more.
+fn is_over(state: &State, node: NodeId, holder: &Holder) -> bool {
+    holder.fenced && state.process_is_over(node, holder)
 }
 
 /// Sums the oldest of too many ended epochs into what is used. None of them can store or publish anything any more.
@@ -30,7 +36,7 @@ pub(super) fn sum_up_ended(sheet: &mut Sheet<'_>) {
     let mut kept = 0;
     for (node, epoch, holder) in sheet.state().dead_holders(&sheet.row) {
         kept += 1;
-        if holder.fenced && sheet.state().process_is_over(node, holder) {
+        if is_over(sheet.state(), node, holder) {
             over.push((epoch, node));
         }
     }

@@ -47,18 +47,17 @@ pub(super) fn edit(
     let mut sheet = Sheet { row: Account::clone(&row), index, wall, facts: Vec::new(), state: &*scope.state };
     let done = rule(&mut sheet).map_err(Refusal::Account)?;
     let Sheet { row: mut changed, facts, .. } = sheet;
-    if changed.holders.is_empty() && scope.state.users_of_account(account).next().is_none() {
+    let is_removed = changed.holders.is_empty() && scope.state.users_of_account(account).next().is_none();
+    let removed = is_removed.then(|| Fact::AccountRemoved { account, root: changed.root.to_string() });
+    if is_removed {
         scope.remove::<Account>(&account);
         scope.effect(Effect::Account(account));
-        scope.event(Fact::AccountRemoved { account, root: changed.root.to_string() });
-        return Ok(Done::Account(done));
-    }
-    if changed != *row {
+    } else if changed != *row {
         changed.revision = scope.index;
         scope.put(changed);
         scope.effect(Effect::Account(account));
     }
-    for fact in facts {
+    for fact in facts.into_iter().chain(removed) {
         scope.event(fact);
     }
     Ok(Done::Account(done))

@@ -10,6 +10,9 @@ impl Rules for AdminSpec {
             validate::text("password", hash, 1, 512)?;
         }
         validate::list("permissions", &self.permissions, 32, 64)?;
+        if self.role.is_some() && self.permissions.iter().any(|held| held == "*") {
+            return Err(validate::invalid("permissions", "an admin with a role cannot hold \"*\""));
+        }
         validate::list("filters.allow_list", &self.allow_list, validate::MAX_LIST, 64)?;
         validate::descriptions(&self.email, &self.description, &self.additional_info)?;
         let missing = self.role.as_ref().filter(|role| scope.get::<Role>(role).is_none());
