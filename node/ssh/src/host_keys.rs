@@ -117,6 +117,20 @@ mod tests {
         assert!(made.known_hosts("localhost", 2022)[0].starts_with("[localhost]:2022 ssh-ed25519 "));
     }
 
+    /// Signing with RSA leaks the key by its time (RUSTSEC-2023-0071).
+    #[test]
+    fn rsa_host_keys_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        let made = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])
+            .arg(&file)
+            .status();
+        assert!(made.expect("ssh-keygen runs").success());
+        let pem = std::fs::read(&file).expect("it was made");
+        assert!(matches!(HostKeys::parse([pem]), Err(HostKeyError::Unsupported { number: 1, .. })));
+    }
+
     #[test]
     fn garbage_and_nothing_are_refused() {
         assert!(matches!(HostKeys::parse(["garbage"]), Err(HostKeyError::Unreadable { number: 1, .. })));

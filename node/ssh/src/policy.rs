@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac, server};
 
 use crate::config::{Config, Limits};
@@ -41,7 +41,8 @@ const CIPHERS: &[cipher::Name] = &[
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 /// Plain `zlib` would run before the login; none at all is offered.
 const COMPRESSION: &[compression::Name] = &[compression::NONE];
-/// Host keys, and what user keys may sign with (russh announces the same list). RSA needs russh's `rsa` feature (RUSTSEC-2023-0071).
+/// Host keys, and what user keys may sign with (russh announces the same list). RSA is for users only, since signing with it leaks by
+/// its time (RUSTSEC-2023-0071): no such host key is read. `ssh-rsa`, with SHA-1, is in no list.
 const KEYS: &[Algorithm] = &[
     Algorithm::Ed25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
@@ -49,6 +50,8 @@ const KEYS: &[Algorithm] = &[
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
     Algorithm::SkEd25519,
     Algorithm::SkEcdsaSha2NistP256,
+    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
 
 /// The methods that we have; every rejection names them, since russh forgets a method that was rejected without.

@@ -39,6 +39,25 @@ async fn a_key_opens_a_session_and_another_one_does_not() {
     }
 }
 
+/// Partners have them: with SHA-2 signatures, never with SHA-1.
+#[tokio::test]
+async fn an_rsa_key_opens_a_session_by_sha2_signatures_only() {
+    let world = World::build().await;
+    let path = world.scratch("rsa");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "3072", "-N", "", "-f"])
+        .arg(&path)
+        .status();
+    assert!(made.unwrap().success());
+    let line = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+    world.update(UserPatch { public_keys: Some(vec![line.trim().to_owned()]), ..UserPatch::default() });
+    for (algorithm, taken) in [("rsa-sha2-512", true), ("rsa-sha2-256", true), ("ssh-rsa", false)] {
+        let option = format!("PubkeyAcceptedAlgorithms={algorithm}");
+        let said = openssh::run(openssh::sftp_with_key_and(&world, &path, &["-o", &option]), "pwd\n").await;
+        assert_eq!(said.ok, taken, "{algorithm}: {}", said.err);
+    }
+}
+
 #[tokio::test]
 async fn wrong_passwords_and_unknown_users_are_denied_alike_and_six_are_enough() {
     let world = World::build().await;

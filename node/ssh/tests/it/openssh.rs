@@ -60,10 +60,16 @@ pub fn sftp_at(world: &World, port: u16) -> Command {
 }
 
 pub fn sftp_with_key(world: &World, key: &std::path::Path) -> Command {
+    sftp_with_key_and(world, key, &[])
+}
+
+/// Extra arguments go before the host.
+pub fn sftp_with_key_and(world: &World, key: &std::path::Path, extra: &[&str]) -> Command {
     let mut command = Command::new("sftp");
     options(world, &mut command);
     command.args(STRICT);
     command.args(["-o", "PasswordAuthentication=no", "-o", "IdentitiesOnly=yes", "-i"]).arg(key);
+    command.args(extra);
     command.args(["-P", &world.address().port().to_string(), "-b", "-", &format!("{USER}@127.0.0.1")]);
     piped(command)
 }
