@@ -2,6 +2,7 @@
 //! without a bug are valid, or a catch shows nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -81,12 +82,12 @@ pub fn run(binary: &Path, out: &Path, only: &[String], seeds: u64, seconds: u64,
             Score { bug: planted.bug.to_owned(), seeds: (1..=seeds).collect(), caught_after_s: vec![], rules: vec![] };
         for seed in 1..=seeds {
             let control = (planted.workload, planted.faults, seed);
-            if !controls.contains_key(&control) {
+            if let Entry::Vacant(control) = controls.entry(control) {
                 let folder = out.join(format!("control-{}-{}-{seed}", planted.workload, planted.faults));
                 let results = one(planted, None, binary, &folder, seed, seconds, more)?;
                 let verdict = results["verdict"].as_str().unwrap_or("no verdict").to_owned();
-                println!("without a bug, {control:?}: {verdict}");
-                controls.insert(control, verdict);
+                println!("without a bug, {:?}: {verdict}", control.key());
+                control.insert(verdict);
             }
             let folder = out.join(format!("{}-{seed}", planted.bug));
             let results = one(planted, Some(planted.bug), binary, &folder, seed, seconds, more)?;

@@ -46,7 +46,8 @@ impl Tap {
         stream.set_nodelay(true)?;
         let ended = watch::Sender::new(None);
         let (own, server) = (stream.local_addr()?, stream.peer_addr()?);
-        let shared = Arc::new(Shared { own, server, stream, closed: Mutex::default(), received: AtomicU64::new(0), ended });
+        let shared =
+            Arc::new(Shared { own, server, stream, closed: Mutex::default(), received: AtomicU64::new(0), ended });
         Ok((Tap { shared: Arc::clone(&shared) }, Valve { shared }))
     }
 }

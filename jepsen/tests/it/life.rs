@@ -133,7 +133,12 @@ async fn a_lost_disk_is_replaced_and_the_removed_node_never_comes_back() {
     assert!(removed.stderr.contains("flotilla host-key rotate"), "{}", removed.stderr);
     removed.ok().unwrap();
     fleet.until_voters(1, 2).await.unwrap();
-    fleet.admin(1, &["cluster", "remove", "3"]).await.unwrap().ok().expect("it is done already: asking again is no mistake");
+    fleet
+        .admin(1, &["cluster", "remove", "3"])
+        .await
+        .unwrap()
+        .ok()
+        .expect("it is done already: asking again is no mistake");
     let token = fleet.token(2).await.unwrap();
     let joined = fleet.join(3, &token).await.unwrap();
     assert!(joined.stderr.contains("as node 4"), "{}", joined.stderr);

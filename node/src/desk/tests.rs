@@ -39,7 +39,11 @@ impl Founder {
         let keyring = Arc::new(identity.keyring().unwrap());
         let ca_fingerprint = pki::fingerprint(&identity.ca_pem).unwrap();
         let certificate_life = Duration::from_secs(3_600);
-        Founder { desk: NodeDesk { handle, identity, keyring, certificate_life, ca_fingerprint }, raft, _folder: folder }
+        Founder {
+            desk: NodeDesk { handle, identity, keyring, certificate_life, ca_fingerprint },
+            raft,
+            _folder: folder,
+        }
     }
 
     async fn join(&self, secret: &[u8], public_key: &[u8]) -> JoinAnswer {

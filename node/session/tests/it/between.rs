@@ -9,6 +9,9 @@ use flotilla_cluster::*;
 use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
 use tokio::sync::{Semaphore, watch};
 
+/// Comes before and behind each command.
+pub type Rival = Box<dyn FnMut(Moment) + Send>;
+
 pub struct Between {
     pub inner: Arc<LocalCluster>,
     /// What the node sees until it applies or reads something newer.
@@ -19,7 +22,7 @@ pub struct Between {
     /// Answers of opens are held back until a permit is there.
     pub hold: Mutex<Option<Arc<Semaphore>>>,
     /// What another does right before each ask for a further slot is applied, and right behind it. With it an ask takes a while.
-    pub rival: Mutex<Option<Box<dyn FnMut(Moment) + Send>>>,
+    pub rival: Mutex<Option<Rival>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

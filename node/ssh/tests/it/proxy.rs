@@ -67,7 +67,8 @@ async fn a_proxys_own_connections_are_neither_penalised_nor_refused() {
         config.listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), proxy_protocol: ProxyProtocol::Required }];
         config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         let hour = Duration::from_secs(3600);
-        config.limits.penalties = PenaltyRules { no_auth: hour, least: hour, most: hour, exempt: Vec::new(), ..Default::default() };
+        config.limits.penalties =
+            PenaltyRules { no_auth: hour, least: hour, most: hour, exempt: Vec::new(), ..Default::default() };
     })
     .await;
     let greeted = async |header: &[u8]| {

@@ -5,8 +5,8 @@
 //! waits while the kernel holds writers back. Then at most half of the workers wait, and the pool takes over for a while.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::system::blocking;
