@@ -5,6 +5,7 @@ mod cluster;
 mod events;
 mod health;
 mod membership;
+mod progress;
 mod quotas;
 mod records;
 mod reply;

@@ -10,6 +10,7 @@ pub mod service;
 
 pub use access::Verb;
 pub use error::{ApiError, Code};
+pub use rest::openapi;
 pub use server::{ApiServer, CertificateName, Config, Material, Readiness, Tls, TlsError};
 pub use service::vault::{HostKeyView, Vault};
 pub use service::{Caller, Service};

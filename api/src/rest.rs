@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connections;
+mod document;
 mod dump;
 mod events;
 mod json;
@@ -13,14 +14,15 @@ mod shape;
 mod tokens;
 mod users;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::HeaderMap;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::get;
+use bytes::Bytes;
 use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, RoleSpec};
 use tokio_util::sync::CancellationToken;
 
@@ -28,53 +30,84 @@ use crate::access::{self, Verb};
 use crate::error::{ApiError, Code};
 use crate::service::identity::Origin;
 use crate::service::{Caller, Service};
+use document::{Method, Routes};
 pub(crate) use reply::{Failed, Marks};
 use shape::Shape;
 
-/// Bytes of a request's body.
-const MAX_BODY: usize = 1 << 20;
+/// All routes that need a token, with what the document says of them.
+fn described() -> Routes {
+    use Method::{Delete, Get, Post, Put};
+    let routes = Routes::new()
+        .route(Get, "/version", "The version of the node that answers", cluster::version)
+        .route(Get, "/status", "Services, and how far the node is", cluster::status)
+        .route(Get, "/cluster", "Nodes, leader, indices; answers without a quorum too", cluster::cluster)
+        .route(Get, "/token", "A token for an admin's password, good at every node", tokens::token)
+        .route(Get, "/logout", "Ends the token that the call was made with", tokens::logout)
+        .route(Get, "/apikeys", "API keys", tokens::list)
+        .route(Post, "/apikeys", "Makes an API key and shows it once", tokens::create)
+        .route(Get, "/apikeys/{id}", "An API key", tokens::get)
+        .route(Put, "/apikeys/{id}", "Replaces what is said of an API key", tokens::replace)
+        .route(Delete, "/apikeys/{id}", "Deletes an API key", tokens::delete)
+        .route(Get, "/events", "The history, a page or a stream", events::events)
+        .route(Get, "/dumpdata", "All records with their passwords' hashes", dump::dump)
+        .route(Post, "/loaddata", "Loads a dump, checked as a whole first", dump::load)
+        .route(Get, "/users", "Users", users::list)
+        .route(Post, "/users", "Makes a user", users::create)
+        .route(Get, "/users/{username}", "A user", users::get)
+        .route(Put, "/users/{username}", "Replaces a user", users::replace)
+        .route(Delete, "/users/{username}", "Deletes a user and ends its sessions", users::delete)
+        .route(Get, "/connections", "Sessions of all nodes", connections::list)
+        .route(Delete, "/connections/{id}", "Ends a session", connections::kill)
+        .route(Get, "/quotas/users/scans", "Scans that wait or run", quotas::scans)
+        .route(Post, "/quotas/users/{username}/scan", "Asks for a scan of a user's quota", quotas::scan)
+        .route(Put, "/quotas/users/{username}/usage", "Not served: usage is counted", quotas::usage)
+        .route(Put, "/quotas/users/{username}/transfer-usage", "Not served: usage is counted", quotas::usage);
+    let routes = records::<AdminSpec>(routes);
+    let routes = records::<GroupSpec>(routes);
+    let routes = records::<FolderSpec>(routes);
+    records::<RoleSpec>(routes)
+}
 
-/// All routes that need a token.
+fn records<S: Shape>(routes: Routes) -> Routes {
+    let (all, one) = (format!("/{}", S::PATH), format!("/{}/{{{}}}", S::PATH, S::KEY));
+    let word = S::WORD.to_lowercase();
+    routes
+        .route(Method::Get, &all, &format!("{}s", S::WORD), records::list::<S>)
+        .route(Method::Post, &all, &format!("Makes: {word}"), records::create::<S>)
+        .route(Method::Get, &one, &format!("One {word}"), records::get::<S>)
+        .route(Method::Put, &one, &format!("Replaces one {word}"), records::replace::<S>)
+        .route(Method::Delete, &one, &format!("Deletes one {word}"), records::delete::<S>)
+}
+
+/// The OpenAPI 3.1 document of this interface.
+pub fn openapi() -> serde_json::Value {
+    described().document(BASE, DOCUMENT)
+}
+
+/// Under the base; anybody may read it.
+const DOCUMENT: &str = "/openapi.json";
+
+static WRITTEN: LazyLock<Bytes> = LazyLock::new(|| openapi().to_string().into());
+
+async fn document(State(service): State<Arc<Service>>) -> Response {
+    let index = service.applied_index().to_string();
+    let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (reply::LOG_INDEX, index)];
+    (headers, WRITTEN.clone()).into_response()
+}
+
+/// All routes.
 pub(crate) fn routes(service: Arc<Service>, ending: CancellationToken) -> Router {
-    let api = Router::new()
-        .route("/version", get(cluster::version))
-        .route("/status", get(cluster::status))
-        .route("/token", get(tokens::token))
-        .route("/logout", get(tokens::logout))
-        .route("/apikeys", get(tokens::list).post(tokens::create))
-        .route("/apikeys/{id}", get(tokens::get).put(tokens::replace).delete(tokens::delete))
-        .route("/events", get(events::events))
-        .route("/dumpdata", get(dump::dump))
-        .route("/loaddata", post(dump::load).layer(DefaultBodyLimit::max(dump::MAX_LOAD)))
-        .merge(records::<AdminSpec>())
-        .merge(records::<GroupSpec>())
-        .merge(records::<FolderSpec>())
-        .merge(records::<RoleSpec>())
-        .route("/cluster", get(cluster::cluster))
-        .route("/users", get(users::list).post(users::create))
-        .route("/users/{username}", get(users::get).put(users::replace).delete(users::delete))
-        .route("/connections", get(connections::list))
-        .route("/connections/{id}", delete(connections::kill))
-        .route("/quotas/users/scans", get(quotas::scans))
-        .route("/quotas/users/{username}/scan", post(quotas::scan))
-        .route("/quotas/users/{username}/usage", put(quotas::usage))
-        .route("/quotas/users/{username}/transfer-usage", put(quotas::usage))
+    let api = described()
+        .router()
         .fallback(async || Failed(ApiError::not_found("no such route")))
         .method_not_allowed_fallback(async || {
             Failed(ApiError::new(Code::MethodNotAllowed, "this route does not know that method"))
         })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&service), authenticate))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::Extension(ending))
-        .with_state(service);
-    Router::new().nest(BASE, api)
-}
-
-fn records<S: Shape>() -> Router<Arc<Service>> {
-    let one = get(records::get::<S>).put(records::replace::<S>).delete(records::delete::<S>);
-    Router::new()
-        .route(&format!("/{}", S::PATH), get(records::list::<S>).post(records::create::<S>))
-        .route(&format!("/{}/{{{}}}", S::PATH, S::KEY), one)
+        .with_state(Arc::clone(&service));
+    let open = Router::new().route(&format!("{BASE}{DOCUMENT}"), get(document)).with_state(service);
+    Router::new().nest(BASE, api).merge(open)
 }
 
 const BASE: &str = "/api/v2";

@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub mod input;
 pub mod membership;
 pub mod patch;
+pub mod progress;
 pub mod quotas;
 pub(crate) mod record_input;
 pub mod records;
@@ -42,7 +43,10 @@ const STATUS_BARRIER: Duration = Duration::from_secs(1);
 /// A change that was applied.
 #[derive(Clone, Debug)]
 pub struct Changed {
+    /// At which the change was made: by an earlier request under the same id, if it is a repetition.
     pub index: LogIndex,
+    /// It had been made before.
+    is_repeated: bool,
     /// The id under which it was taken once.
     pub request_id: RequestId,
     pub done: Done,
@@ -79,14 +83,14 @@ impl Changed {
     ) -> Result<T, ApiError> {
         match (there, self.made_at()) {
             (Some((incarnation, record)), Some(made)) if incarnation == made => Ok(record),
-            (_, Some(made)) if made == self.index => Ok(as_made(made)),
+            (_, Some(made)) if !self.is_repeated => Ok(as_made(made)),
             _ => Err(self.used_before(called)),
         }
     }
 
     /// Whether it was made now, and not by an earlier request under the same id.
     pub(crate) fn is_first(&self, called: &str) -> Result<(), ApiError> {
-        if self.made_at() == Some(self.index) { Ok(()) } else { Err(self.used_before(called)) }
+        if self.made_at().is_some() && !self.is_repeated { Ok(()) } else { Err(self.used_before(called)) }
     }
 
     /// Not definite: the earlier request may have made the record, which is gone since.
@@ -112,13 +116,23 @@ pub struct Service {
     throttle: Throttle,
     /// Who holds the cluster's keys; none where there are none (tests).
     vault: Option<Arc<dyn vault::Vault>>,
+    /// Dumps that are being loaded through this node.
+    pub(crate) loads: progress::Loads,
 }
 
 impl Service {
     pub fn new(cluster: Arc<dyn Cluster>, storages: Vec<(StorageName, PathBuf)>) -> Service {
         let verifier = Verifier::new(VerifierConfig { workers: 2, queue: 16, ..VerifierConfig::default() });
         let hashing = tokio::sync::Semaphore::new(2);
-        Service { cluster, storages, hashing, verifier, throttle: Throttle::default(), vault: None }
+        Service {
+            cluster,
+            storages,
+            hashing,
+            verifier,
+            throttle: Throttle::default(),
+            vault: None,
+            loads: progress::Loads::default(),
+        }
     }
 
     pub fn with_vault(self, vault: Arc<dyn vault::Vault>) -> Service {
@@ -161,7 +175,11 @@ impl Service {
             Done::Revoked { nodes, .. } => self.cluster.cuts_effective(nodes, index, REVOKE).await,
             _ => Vec::new(),
         };
-        Ok(Changed { index, request_id, done, unconfirmed })
+        let made = match &done {
+            Done::Revision(revision) | Done::Revoked { revision, .. } => *revision,
+            _ => index,
+        };
+        Ok(Changed { index: made, is_repeated: made != index, request_id, done, unconfirmed })
     }
 
     /// Where a home folder lies: an absolute path under one of the storages.

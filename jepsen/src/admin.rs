@@ -1,5 +1,9 @@
 //! Administration over REST, with the certainty of each failure: what certainly did not happen, and what may have.
 
+mod stream;
+
+pub use stream::{Frame, Stream};
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,8 +1,11 @@
 //! A cluster under test: real processes, each killed, frozen and started on its own, on a network that can be cut.
 
+mod command;
+mod disk;
 mod prepare;
 mod process;
 
+pub use disk::Disk;
 pub use process::Life;
 
 use std::net::SocketAddr;
@@ -14,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::admin::Admin;
-use crate::check::cluster::{PANIC, RESOURCES, Resources, VIEW, View};
+use crate::check::cluster::{PANIC, RESOURCES, Resources, SNAPSHOTS, VIEW, View};
 use crate::history::Recorder;
 use crate::net::bridge::Bridge;
 use crate::net::switch::Switch;
@@ -36,6 +39,12 @@ pub struct Options {
     pub folder: PathBuf,
     /// Added to every port in loopback mode.
     pub port_offset: u16,
+    /// Snapshots this often, and the log purged: a node that was away gets a snapshot.
+    pub snapshot_entries: Option<u64>,
+    /// The storage, and data folders unless they are on fault disks, on disks that can be filled.
+    pub small_disks: bool,
+    /// Data folders on disks whose power can be cut, which can be slow and fail.
+    pub fault_disks: bool,
 }
 
 pub struct Fleet {
@@ -45,6 +54,11 @@ pub struct Fleet {
     nodes: Vec<Mutex<Process>>,
     relays: Vec<tokio::process::Child>,
     token: String,
+    binary: PathBuf,
+    /// With `fault_disks`, each node's.
+    disks: Vec<disk::FaultDisk>,
+    /// The node id at each place.
+    ids: std::sync::Mutex<Vec<u64>>,
 }
 
 impl Fleet {
@@ -59,6 +73,18 @@ impl Fleet {
             Network::Switch(Switch::build(options.nodes, first, |plane, node| prepared.listener(plane, node)).await?)
         };
         prepare::rewrite(options, &folder, &network)?;
+        let data = (1..=options.nodes).map(|node| folder.join(format!("node{node}/data")));
+        let mut disks = Vec::new();
+        if options.fault_disks {
+            disks = data.map(|data| disk::FaultDisk::over(&data)).collect::<Result<_>>()?;
+        } else if options.small_disks {
+            for disk in data {
+                disk::mount(&disk)?;
+            }
+        }
+        if options.small_disks {
+            disk::mount(&folder.join("files"))?;
+        }
         let mut relays = Vec::new();
         if let Network::Bridge(bridge) = &network {
             for node in 1..=options.nodes {
@@ -69,7 +95,9 @@ impl Fleet {
             }
         }
         let processes = (1..=options.nodes).map(|node| Mutex::new(Process::new(node, options, &folder)));
-        let fleet = Fleet { nodes: processes.collect(), network, recorder, relays, token: prepared.token, folder };
+        let ids = std::sync::Mutex::new((1..=options.nodes as u64).collect());
+        let (nodes, token, binary) = (processes.collect(), prepared.token, options.binary.clone());
+        let fleet = Fleet { nodes, network, recorder, relays, token, binary, disks, ids, folder };
         for node in 1..=options.nodes {
             fleet.begin(node).await?;
         }
@@ -106,6 +134,10 @@ impl Fleet {
     /// SIGTERM, and waits at most `limit` until the process has ended by itself.
     pub async fn stop(&self, node: Place, limit: Duration) -> Result<()> {
         self.nodes[node - 1].lock().await.stop(limit).await
+    }
+    /// Waits until a process that was asked to end by other means has ended by itself.
+    pub async fn await_end(&self, node: Place, limit: Duration) -> Result<()> {
+        self.nodes[node - 1].lock().await.await_end(limit).await
     }
     /// SIGSTOP, and waits until each thread has stopped.
     pub async fn freeze(&self, node: Place) -> Result<()> {
@@ -163,7 +195,7 @@ impl Fleet {
                 best = Some(view);
             }
         }
-        best.and_then(|view| view.leader).map(|leader| leader as Place)
+        best.and_then(|view| view.leader).and_then(|leader| self.place_of(leader))
     }
 
     /// What a node says of the cluster; also a record of the history.
@@ -172,18 +204,21 @@ impl Fleet {
         if life != Life::Running {
             return None;
         }
+        let asked_ns = self.recorder.now_ns();
         let answer = self.admin(node).get("/api/v2/cluster", Duration::from_millis(500)).await.ok()?;
         if answer.status != 200 || self.life(node).await.1 != start {
             return None;
         }
-        let own = answer.body["nodes"].as_array()?.iter().find(|one| one["id"] == node as u64)?;
+        let id = self.id_of(node);
+        let own = answer.body["nodes"].as_array()?.iter().find(|one| one["id"] == id)?;
         let view = View {
-            node: node as u64,
+            node: id,
             start,
             term: answer.body["term"].as_u64()?,
             leader: answer.body["leader"].as_u64(),
             applied: answer.body["applied_index"].as_u64().or_else(|| own["applied_index"].as_u64())?,
             hash: answer.body["state_hash"].as_str().map(str::to_owned),
+            asked_ns,
         };
         self.recorder.observe(VIEW, serde_json::to_value(&view).ok()?);
         Some(view)
@@ -198,6 +233,14 @@ impl Fleet {
                 self.recorder.observe(RESOURCES, serde_json::json!(one));
             }
         }
+    }
+
+    /// Records how often a snapshot was installed, by the nodes' logs.
+    pub fn look_for_snapshots(&self) {
+        let logs = self.places().flat_map(|node| self.logs(node));
+        let texts = logs.map(|log| String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned());
+        let installed: usize = texts.map(|text| text.matches("\"snapshot_installed\"").count()).sum();
+        self.recorder.observe(SNAPSHOTS, serde_json::json!(installed));
     }
 
     /// Records each line of the nodes' logs that tells of a panic.
@@ -225,6 +268,11 @@ impl Fleet {
             lines[lines.len().saturating_sub(15)..].join("\n")
         };
         self.logs(node).iter().map(tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether its process has ended although nobody killed it.
+    pub async fn has_ended(&self, node: Place) -> bool {
+        self.life(node).await.0 == Life::Ended
     }
 
     /// Ends all processes.

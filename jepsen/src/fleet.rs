@@ -43,6 +43,7 @@ pub struct Fleet {
     folder: tempfile::TempDir,
     ports: Ports,
     processes: Vec<Option<Child>>,
+    environment: Vec<(String, String)>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -54,12 +55,23 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("flotilla-fleet-").tempdir_in(parent)?;
         std::fs::create_dir_all(folder.path().join("files"))?;
         let processes = std::iter::repeat_with(|| None).take(machines).collect();
-        Ok(Fleet { folder, ports, processes, _turn: turn })
+        Ok(Fleet { folder, ports, processes, environment: Vec::new(), _turn: turn })
+    }
+
+    /// A variable of the environment of all nodes that are started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// A cluster of that many machines, all voters if their number is odd.
     pub async fn cluster(machines: usize) -> Result<Fleet> {
-        let mut fleet = Fleet::new(machines).await?;
+        Fleet::cluster_in(machines, machines, &[]).await
+    }
+
+    /// A cluster of the first of these machines, whose nodes run in this environment.
+    pub async fn cluster_in(machines: usize, all: usize, environment: &[(&str, &str)]) -> Result<Fleet> {
+        let mut fleet = Fleet::new(all).await?;
+        environment.iter().for_each(|(name, value)| fleet.set(name, value));
         fleet.init(1).await?.ok()?;
         fleet.serve(1).await?;
         for machine in 2..=machines {
@@ -108,7 +120,14 @@ impl Fleet {
 
     /// Runs `flotilla` with these arguments.
     pub async fn run(&self, arguments: &[&str]) -> Result<Output> {
-        let output = Command::new(binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+        self.run_in(&[], arguments).await
+    }
+
+    /// Runs `flotilla` in this environment.
+    pub async fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(binary()?);
+        command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output();
         let output = tokio::time::timeout(COMMAND, output).await;
         let output = output.with_context(|| format!("flotilla {arguments:?} took over {COMMAND:?}"))??;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -160,13 +179,24 @@ impl Fleet {
 
     /// With further options; the machine's own come last.
     pub async fn join_with(&self, machine: usize, token: &str, options: &[&str]) -> Result<Output> {
+        self.join_in(&[], machine, token, options).await
+    }
+
+    /// In this environment.
+    pub async fn join_in(
+        &self,
+        environment: &[(&str, &str)],
+        machine: usize,
+        token: &str,
+        options: &[&str],
+    ) -> Result<Output> {
         let own = self.machine_options(machine);
         // A machine that was configured by an earlier try has its file.
         let own: Vec<&str> = match self.config(machine).exists() {
             true => own.iter().take(2).map(String::as_str).collect(),
             false => own.iter().map(String::as_str).collect(),
         };
-        self.run(&[&["join", token], options, &own].concat()).await
+        self.run_in(environment, &[&["join", token], options, &own].concat()).await
     }
 
     /// A join token, through this machine.
@@ -205,6 +235,7 @@ impl Fleet {
         let child = Command::new(binary()?)
             .args(["serve", "--config"])
             .arg(config)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -214,10 +245,13 @@ impl Fleet {
         Ok(())
     }
 
-    pub fn signal(&self, machine: usize, signal: Signal) -> Result<()> {
+    pub fn pid(&self, machine: usize) -> Result<Pid> {
         let id = self.processes[machine - 1].as_ref().and_then(Child::id).context("it does not run")?;
-        kill_process(Pid::from_raw(id as i32).context("a pid is positive")?, signal)?;
-        Ok(())
+        Pid::from_raw(id as i32).context("a pid is positive")
+    }
+
+    pub fn signal(&self, machine: usize, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid(machine)?, signal)?)
     }
 
     /// Waits until the machine's process has ended; its exit code.

@@ -4,6 +4,7 @@
 //! allows it, nodes live in network namespaces on one bridge; otherwise all share loopback with a switch of TCP relays of our
 //! own between each two nodes.
 
+pub mod balancer;
 pub mod bridge;
 pub mod relay;
 pub mod switch;
@@ -66,6 +67,14 @@ impl Network {
         match self {
             Network::Bridge(bridge) => bridge.lose(percent).await,
             Network::Switch(_) => anyhow::bail!("loss of packets needs namespaces: the switch relays streams"),
+        }
+    }
+
+    /// Resets the TCP connections of a node, of its peers' plane only or of clients as well; how many ends there were.
+    pub async fn reset(&self, node: Place, peers_only: bool) -> Result<usize> {
+        match self {
+            Network::Bridge(bridge) => bridge.reset(node, peers_only).await,
+            Network::Switch(_) => anyhow::bail!("resets need namespaces: on loopback they would reset the switch"),
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Machine {
 }
 
 /// Each probe: name, what it gives, a shell command that succeeds where it is there.
-const PROBES: [(&str, &str, &str); 7] = [
+const PROBES: [(&str, &str, &str); 8] = [
     ("namespaces", "nodes with addresses of their own", "unshare --net --mount --pid --fork --mount-proc true"),
     (
         "bridge",
@@ -38,6 +38,7 @@ const PROBES: [(&str, &str, &str); 7] = [
         "delay, reordering, duplication in the kernel",
         "unshare --net sh -c 'ip link set lo up && tc qdisc add dev lo root netem delay 1ms'",
     ),
+    ("resets", "connections reset in the kernel", "unshare --net ss -H -t -K 'sport = :1'"),
     ("fuse", "disk faults, power cuts", "test -r /dev/fuse -a -w /dev/fuse && unshare --mount true"),
     ("tmpfs", "full disks", "unshare --mount sh -c 'mount -t tmpfs -o size=1m none /mnt'"),
     ("faketime", "wall clocks that jump", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"),

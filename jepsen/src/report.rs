@@ -21,7 +21,7 @@ pub fn page(records: &[Record], about: &About, findings: &[Findings]) -> Result<
     let operations = pair(records)?;
     let end = records.last().map_or(1, |last| last.time).max(1);
     let axis = Axis { from: 0, to: end };
-    let bands = svg::bands(&disturbances(&operations), axis);
+    let bands = svg::bands(&disturbances(records, &operations), axis);
     let mut body = head(about, findings);
     body += &section("Faults", &charts::faults(&operations, axis));
     body += &section("Leader and term", &charts::leaders(records, axis, &bands));

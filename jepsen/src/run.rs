@@ -14,13 +14,17 @@ use crate::check::Findings;
 use crate::check::judge::{FAULTS, PROBLEM, judge};
 use crate::check::linear::Budget;
 use crate::cluster::{Fleet, Options};
-use crate::history::{Record, Recorder, write_edn};
+use crate::history::{Kind, Operation, Record, Recorder, pair, write_edn};
 use crate::nemesis::{self, Fault};
 use crate::probe::Machine;
+use crate::stall::Meter;
 use crate::workload::{Workload, World};
 
 /// The clients' last operations end within this time after the stop: the longest limit of one operation, and a margin.
 const LAST_OPERATIONS: Duration = Duration::from_secs(60);
+
+/// With `stop_at_violation`.
+const JUDGE_EVERY: Duration = Duration::from_secs(3);
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct Plan {
     /// How long clients and faults go on.
     pub time: Duration,
     pub seed: u64,
+    /// End at the first violation, without recovery and last operations: for bugs that were planted.
+    pub stop_at_violation: bool,
 }
 
 /// What a run was, beside its history: `run.json`.
@@ -94,11 +100,14 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
     recorder.observe(FAULTS, json!(about.faults));
     let fleet = Arc::new(Fleet::start(&plan.cluster, recorder.clone()).await.context("starting the cluster")?);
     let world = World::new(Arc::clone(&fleet), plan.seed);
+    let meter = Meter::start(&recorder, folder)?;
     let ran = drive(plan, faults, &world).await;
     if let Err(error) = &ran {
         recorder.observe(PROBLEM, json!(format!("{error:#}")));
     }
+    drop(meter);
     fleet.look_for_panics()?;
+    fleet.look_for_snapshots();
     recorder.finish()?;
     drop(world);
     if let Ok(fleet) = Arc::try_unwrap(fleet) {
@@ -115,7 +124,14 @@ async fn drive(plan: &Plan, faults: Vec<Fault>, world: &Arc<World>) -> Result<()
     let watch = tokio::spawn(watch(Arc::clone(world)));
     let clients: Vec<_> = plan.workloads.iter().map(|workload| tokio::spawn(workload.run(Arc::clone(world)))).collect();
     let nemesis = tokio::spawn(nemesis::run(Arc::clone(world), faults));
-    tokio::time::sleep(plan.time).await;
+    if plan.stop_at_violation {
+        if until_violated(plan.time, world).await? {
+            world.stop();
+            return Ok(());
+        }
+    } else {
+        tokio::time::sleep(plan.time).await;
+    }
     world.stop();
     // The nemesis undoes what it is doing; what it could not, the recovery does, which clients may be waiting for.
     tokio::time::timeout(LAST_OPERATIONS, nemesis).await.context("the nemesis did not end")??;
@@ -124,12 +140,30 @@ async fn drive(plan: &Plan, faults: Vec<Fault>, world: &Arc<World>) -> Result<()
         tokio::time::timeout(LAST_OPERATIONS, client).await.context("a workload did not end")??;
     }
     watch.await?;
+    // What fails is written down; the others are still looked at.
     for workload in &plan.workloads {
-        workload.settle(world).await.with_context(|| format!("{workload:?} after the recovery"))?;
+        if let Err(error) = workload.settle(world).await {
+            world.recorder.observe(PROBLEM, json!(format!("{workload:?} after the recovery: {error:#}")));
+        }
     }
     compare_states(world).await;
     world.fleet.measure().await;
     Ok(())
+}
+
+/// Judges the history again and again. What a history violates it violates however it goes on: operations without an answer are
+/// taken as still to come. False: none until the time is over.
+async fn until_violated(time: Duration, world: &World) -> Result<bool> {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        world.pause(JUDGE_EVERY).await;
+        let records = world.recorder.records();
+        let findings = tokio::task::spawn_blocking(move || judge(&records, Budget::default())).await??;
+        if Verdict::of(&findings) == Verdict::Violated {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Asks each node what it sees, all the time.
@@ -154,7 +188,11 @@ async fn compare_states(world: &World) {
 pub fn conclude(folder: &Path, records: &[Record], about: &About) -> Result<Verdict> {
     let findings = judge(records, Budget::default())?;
     let verdict = Verdict::of(&findings);
-    let results = json!({"verdict": verdict, "about": about, "findings": findings});
+    let operations = pair(records)?;
+    let (counts, figures) = (counted(&operations), crate::figures::of(records, &operations));
+    let results = json!({
+        "verdict": verdict, "about": about, "findings": findings, "operations": counts, "figures_ms": figures,
+    });
     std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&results)?)?;
     let mut edn = std::io::BufWriter::new(std::fs::File::create(folder.join("history.edn"))?);
     write_edn(records, &mut edn)?;
@@ -162,6 +200,16 @@ pub fn conclude(folder: &Path, records: &[Record], about: &About) -> Result<Verd
     print(&findings);
     println!("{verdict:?}; {}", folder.join("report.html").display());
     Ok(verdict)
+}
+
+/// Operations by workload and outcome.
+fn counted(operations: &[Operation]) -> BTreeMap<String, BTreeMap<Kind, u64>> {
+    let mut counts: BTreeMap<String, BTreeMap<Kind, u64>> = BTreeMap::new();
+    for operation in operations {
+        let workload = operation.f.split('.').next().unwrap_or_default().to_owned();
+        *counts.entry(workload).or_default().entry(operation.outcome).or_default() += 1;
+    }
+    counts
 }
 
 /// Judges a file and prints what is found.

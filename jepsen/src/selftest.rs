@@ -20,7 +20,7 @@ struct Planted {
     rules: &'static [&'static str],
 }
 
-const PLANTED: [Planted; 7] = [
+const PLANTED: [Planted; 12] = [
     Planted {
         bug: "stale-read",
         workload: "w1",
@@ -38,6 +38,21 @@ const PLANTED: [Planted; 7] = [
     Planted { bug: "quota-refund", workload: "w4", faults: "none", rules: &["Q-bytes", "Q-under", "Q-live"] },
     Planted { bug: "no-revoke", workload: "w3", faults: "none", rules: &["R-late"] },
     Planted { bug: "refusal-without-barrier", workload: "w1", faults: "partition,pause", rules: &["linearizable"] },
+    Planted {
+        bug: "no-sync",
+        workload: "w1",
+        faults: "power-cut",
+        rules: &["witness", "witness-time", "linearizable", "C-applied", "C-hash", "live"],
+    },
+    Planted { bug: "feed-duplicate", workload: "w6", faults: "none", rules: &["E-unique"] },
+    Planted { bug: "publish-at-first-write", workload: "w4", faults: "none", rules: &["F-whole", "F-aborted"] },
+    Planted {
+        bug: "close-before-open",
+        workload: "w2",
+        faults: "partition,fast-restart",
+        rules: &["S-spurious", "live"],
+    },
+    Planted { bug: "snapshot-cuts-nobody", workload: "w1,w3", faults: "partition,snapshots", rules: &["R-late"] },
 ];
 
 /// What became of one bug.
@@ -129,10 +144,12 @@ fn one(
     let mut run = Command::new(std::env::current_exe()?);
     run.env_remove("FLOTILLA_PLANTED_BUG");
     if let Some(bug) = bug {
-        run.env("FLOTILLA_PLANTED_BUG", bug);
+        run.env("FLOTILLA_PLANTED_BUG", bug).arg("run").arg("--stop-at-violation");
+    } else {
+        run.arg("run");
     }
     let output = run
-        .args(["run", "-w", planted.workload, "-f", planted.faults, "-s", &seconds.to_string()])
+        .args(["-w", planted.workload, "-f", planted.faults, "-s", &seconds.to_string()])
         .args(["--seed", &seed.to_string(), "--binary"])
         .arg(binary)
         .arg("--out")

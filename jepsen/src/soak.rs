@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::figures::{Figures, percentile};
+
 /// What is soaked, and for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -18,6 +20,8 @@ pub struct Plan {
     pub first_seed: u64,
     /// `summary.json` and the folders of runs that were not valid are kept here.
     pub folder: PathBuf,
+    /// The page for people, written anew after each run.
+    pub results: Option<PathBuf>,
 }
 
 /// The sums over all runs.
@@ -35,6 +39,15 @@ pub struct Summary {
     pub checked: BTreeMap<String, u64>,
     /// Faults and what else was counted, by checker.
     pub counts: BTreeMap<String, u64>,
+    /// Operations by workload and outcome.
+    pub operations: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Milliseconds, by what they are of.
+    pub figures_ms: Figures,
+    /// What was violated or undecided, with its seed; the first of each run.
+    pub found: Vec<String>,
+    pub skipped: BTreeMap<String, String>,
+    /// The version and digest of the binary.
+    pub binary: String,
 }
 
 /// Runs until the time is over. 0 if all were valid, 1 if any was violated, else 2.
@@ -57,6 +70,9 @@ pub fn run(plan: &Plan) -> Result<i32> {
         summary.add(seed, status.code(), &folder)?;
         summary.hours = began.elapsed().as_secs_f64() / 3600.0;
         std::fs::write(plan.folder.join("summary.json"), serde_json::to_string_pretty(&summary)?)?;
+        if let Some(file) = &plan.results {
+            std::fs::write(file, page(&summary, plan)).with_context(|| format!("writing {}", file.display()))?;
+        }
     }
     println!("{}", serde_json::to_string_pretty(&summary)?);
     Ok(if !summary.violated.is_empty() { 1 } else { i32::from(!summary.unknown.is_empty()) * 2 })
@@ -73,6 +89,7 @@ impl Summary {
         }
         if let Ok(text) = std::fs::read_to_string(folder.join("results.json")) {
             let results: Value = serde_json::from_str(&text)?;
+            self.note(seed, &results);
             for findings in results["findings"].as_array().into_iter().flatten() {
                 let checker = findings["checker"].as_str().unwrap_or_default();
                 *self.checked.entry(checker.to_owned()).or_default() += findings["checked"].as_u64().unwrap_or(0);
@@ -80,6 +97,8 @@ impl Summary {
                     *self.counts.entry(format!("{checker}: {what}")).or_default() += count.as_u64().unwrap_or(0);
                 }
             }
+        } else if code != Some(0) {
+            self.found.push(format!("seed {seed}: the run ended without results"));
         }
         // A valid run's files and nodes are of no more use; its seed makes it again.
         if code == Some(0) {
@@ -87,4 +106,80 @@ impl Summary {
         }
         Ok(())
     }
+
+    fn note(&mut self, seed: u64, results: &Value) {
+        let texts = results["findings"].as_array().into_iter().flatten().flat_map(|one| {
+            let violated = one["violations"].as_array().into_iter().flatten();
+            let violated = violated.map(|one| format!("violated {}: {}", text(one, "rule"), text(one, "text")));
+            let unknown = one["unknown"].as_array().into_iter().flatten();
+            violated.chain(unknown.map(|one| format!("unknown: {}", one.as_str().unwrap_or_default())))
+        });
+        self.found.extend(texts.take(1).map(|found| format!("seed {seed}: {found}")));
+        for (workload, outcomes) in results["operations"].as_object().into_iter().flatten() {
+            let own = self.operations.entry(workload.clone()).or_default();
+            for (outcome, count) in outcomes.as_object().into_iter().flatten() {
+                *own.entry(outcome.clone()).or_default() += count.as_u64().unwrap_or(0);
+            }
+        }
+        let figures: Figures = serde_json::from_value(results["figures_ms"].clone()).unwrap_or_default();
+        for (name, values) in figures {
+            self.figures_ms.entry(name).or_default().extend(values);
+        }
+        let about = &results["about"];
+        for (fault, why) in about["skipped"].as_object().into_iter().flatten() {
+            self.skipped.insert(fault.clone(), why.as_str().unwrap_or_default().to_owned());
+        }
+        self.binary = format!("{} sha256 {}", text(about, "version"), text(about, "binary_sha256"));
+    }
 }
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+/// The results as a page: what was done, what was found, what was left out.
+fn page(summary: &Summary, plan: &Plan) -> String {
+    let mut page = format!(
+        "# A soak of {:.2} hours\n{} runs, seeds {} to {}, each with a cluster of its own: {} valid, {} violated, {} undecided. \
+         Binary {}. Arguments of each run: `{}`.\n\n",
+        summary.hours,
+        summary.runs,
+        summary.first_seed,
+        summary.last_seed,
+        summary.valid,
+        summary.violated.len(),
+        summary.unknown.len(),
+        summary.binary,
+        plan.arguments.join(" ")
+    );
+    page += "## Operations\n| workload | ok | failed for certain | outcome unknown |\n|---|---|---|---|\n";
+    for (workload, outcomes) in &summary.operations {
+        let count = |name: &str| outcomes.get(name).copied().unwrap_or(0);
+        page += &format!("| {workload} | {} | {} | {} |\n", count("ok"), count("fail"), count("info"));
+    }
+    page += "\n## Faults and what else was counted\n| checker | what | times |\n|---|---|---|\n";
+    for (what, count) in &summary.counts {
+        let (checker, what) = what.split_once(": ").unwrap_or(("", what));
+        page += &format!("| {checker} | {what} | {count} |\n");
+    }
+    page += "\n## Times in milliseconds\n| of | measured | p50 | p99 | longest |\n|---|---|---|---|---|\n";
+    for (name, values) in &summary.figures_ms {
+        let [half, most, longest] = [0.5, 0.99, 1.0].map(|share| percentile(values, share));
+        page += &format!("| {name} | {} | {half} | {most} | {longest} |\n", values.len());
+    }
+    page += "\n## Found\n";
+    page += &if summary.found.is_empty() { "Nothing.\n".to_owned() } else { list(summary.found.iter()) };
+    page += "\n## Left out\n";
+    page += &list(summary.skipped.iter().map(|(fault, why)| format!("{fault}: {why}")));
+    page + LIMITS
+}
+
+fn list(lines: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    lines.map(|line| format!("- {line}\n")).collect()
+}
+
+/// What no run can show.
+const LIMITS: &str = "\n## Expected limits\n\
+- A node that is frozen inside a system call on shared storage finishes that one call when it is thawed; its client gets no answer.\n\
+- A voter that lies, or a machine whose memory is changed or set back by others, is outside of the promises.\n\
+- Clock rates must differ by less than 1 %; they cannot be turned here and are shown in process.\n";

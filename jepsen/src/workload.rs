@@ -1,5 +1,8 @@
 //! Workloads: clients that ask, and write down what they asked and were told. They judge nothing; checkers do.
 
+mod balanced;
+pub mod events;
+mod exclusive;
 pub mod quota;
 pub mod revocation;
 mod sampler;
@@ -31,6 +34,8 @@ pub struct World {
     stop: watch::Sender<bool>,
     /// Sessions of limited users that serve now, for the nemesis that looks for a victim: session to (user, node, since).
     pub serving: Mutex<BTreeMap<u64, Serving>>,
+    /// Held by each fault of the network, and by a pause that wants a takeover, which needs a quorum for longer than a lease.
+    pub network_fault: tokio::sync::Mutex<()>,
 }
 
 /// A session that is being served.
@@ -41,13 +46,18 @@ pub struct Serving {
     pub since_ns: u64,
 }
 
+/// Nodes that are ready may lose their leader once more, on a machine that is busy: operations that must succeed after the recovery are
+/// asked for again until then.
+pub const AFTER_RECOVERY: Duration = Duration::from_secs(20);
+
 /// How often something that must succeed is tried again while the cluster comes back.
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl World {
     pub fn new(fleet: Arc<Fleet>, seed: u64) -> Arc<World> {
         let recorder = fleet.recorder.clone();
-        Arc::new(World { fleet, recorder, seed, stop: watch::Sender::new(false), serving: Mutex::default() })
+        let (stop, serving) = (watch::Sender::new(false), Mutex::default());
+        Arc::new(World { fleet, recorder, seed, stop, serving, network_fault: tokio::sync::Mutex::default() })
     }
 
     pub fn stop(&self) {
@@ -114,15 +124,23 @@ pub enum Workload {
     W3,
     /// Quota, uploads and what is stored.
     W4,
+    /// Uploads of one session at a time, by more clients than that.
+    W5,
+    /// The event stream, and requests that are repeated (W7).
+    W6,
+    /// Uploads through a balancer, with retries.
+    W10,
 }
 
 impl Workload {
     /// Makes what the clients need.
     pub async fn prepare(self, world: &World) -> Result<()> {
         match self {
-            Workload::W1 | Workload::W3 => Ok(()),
+            Workload::W1 | Workload::W3 | Workload::W6 => Ok(()),
             Workload::W2 => slots::prepare(world).await,
             Workload::W4 => quota::prepare(world).await,
+            Workload::W5 => exclusive::prepare(world).await,
+            Workload::W10 => balanced::prepare(world).await,
         }
     }
 
@@ -133,6 +151,9 @@ impl Workload {
             Workload::W2 => slots::run(world).await,
             Workload::W3 => revocation::run(world).await,
             Workload::W4 => quota::run(world).await,
+            Workload::W6 => events::run(world).await,
+            Workload::W5 => exclusive::run(world).await,
+            Workload::W10 => balanced::run(world).await,
         }
     }
 
@@ -143,7 +164,23 @@ impl Workload {
             Workload::W2 => slots::settle(world).await,
             Workload::W3 => revocation::settle(world).await,
             Workload::W4 => quota::settle(world).await,
+            Workload::W6 => events::settle(world).await,
+            Workload::W5 => exclusive::settle(world).await,
+            Workload::W10 => balanced::settle(world).await,
         }
+    }
+}
+
+/// A login after the recovery: for want of a quorum it is asked for again.
+pub async fn login_after_recovery(world: &World, node: Place, user: &str) -> Result<crate::client::Sftp> {
+    let end = tokio::time::Instant::now() + AFTER_RECOVERY;
+    loop {
+        match ssh::login(world.fleet.sftp(node), user, Duration::from_secs(12)).await {
+            Ok(session) => return Ok(session),
+            Err(ssh::Refused::Unavailable(_)) if tokio::time::Instant::now() < end => {}
+            Err(refused) => bail!("{user} on node {node} after the recovery: {refused:?}"),
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -11,11 +11,14 @@ use flotilla_model::State;
 use flotilla_model::snapshot::Restore;
 
 use self::file::{FileReader, hex};
+use crate::cli::progress::Bar;
 
 /// Reads all of a backup, checks it, and that it is the state that its manifest names.
 pub fn read_state(reader: &mut FileReader) -> Result<State> {
     let mut restore = Restore::default();
+    let (mut bar, size) = (Bar::new("backup"), reader.size());
     while let Some(chunk) = reader.chunk()? {
+        bar.bytes("reading", reader.read(), size);
         restore.chunk(&chunk)?;
     }
     let state = restore.finish()?;

@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod host_key;
 mod output;
+pub(crate) mod progress;
 mod quota;
 mod records;
 mod secret;

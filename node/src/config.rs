@@ -110,6 +110,8 @@ pub struct SftpSection {
     pub penalties: PenaltiesSection,
     /// `close`: CLOSE is answered when the bytes are on disk. `none`: as OpenSSH does.
     pub durability: Durability,
+    /// After SIGTERM or `cluster drain` transfers that run may go on for so long; then they are cut. At most an hour.
+    pub drain_seconds: u32,
 }
 
 /// Sources whose connections come to nothing are refused for a while, as with OpenSSH's `PerSourcePenalties`. Seconds.
@@ -200,12 +202,22 @@ pub struct HealthSection {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftSection {
+    /// The engine that keeps the log: `sled` or `redb`. A data folder stays with the one that began it.
+    pub store: LogEngine,
     /// A snapshot is written, and the log purged, after this many entries since the last one …
     pub snapshot_entries: u64,
     /// … or this many bytes of them.
     pub snapshot_bytes: u64,
     /// Entries kept behind a snapshot for followers that were away; one that missed more gets the snapshot.
     pub keep_entries: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogEngine {
+    #[default]
+    Sled,
+    Redb,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -237,6 +249,7 @@ impl Default for SftpSection {
             startups_per_source: 256,
             penalties: PenaltiesSection::default(),
             durability: Durability::Close,
+            drain_seconds: 30,
         }
     }
 }
@@ -249,7 +262,7 @@ impl Default for AdminSection {
 
 impl Default for RaftSection {
     fn default() -> Self {
-        RaftSection { snapshot_entries: 20_000, snapshot_bytes: 64 << 20, keep_entries: 5_000 }
+        RaftSection { store: LogEngine::Sled, snapshot_entries: 20_000, snapshot_bytes: 64 << 20, keep_entries: 5_000 }
     }
 }
 

@@ -21,6 +21,10 @@ use crate::secrets::{random_text, write_secret};
 const JOIN_TOKENS: &str = "join.tokens";
 /// How long the nodes may take to become ready.
 const START: Duration = Duration::from_secs(45);
+/// Whoever tries things out does not wait long for a stop.
+const DRAIN: u32 = 4;
+/// A node that has not ended by then is killed.
+const STOP: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub struct DevArgs {
@@ -206,6 +210,7 @@ fn config(arguments: &DevArgs, dir: &Path, node: u16, cluster_id: &str) -> Resul
                 "none" => Durability::None,
                 other => bail!("--durability {other}: `close` or `none`"),
             },
+            drain_seconds: DRAIN,
             ..SftpSection::default()
         },
         admin: AdminSection { listen: local(own.admin), tls: None },
@@ -350,7 +355,7 @@ async fn stop_all(mut children: Vec<Child>) {
             let _ = child.wait().await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(6), all).await.is_err() {
+    if tokio::time::timeout(STOP, all).await.is_err() {
         for child in &mut children {
             let _ = child.kill().await;
         }

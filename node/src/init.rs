@@ -93,7 +93,7 @@ impl MachineArgs {
             std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
         std::fs::write(&aside, toml::to_string_pretty(&self.new_config()?)?)
-            .with_context(|| format!("writing {}", aside.display()))?;
+            .with_context(|| format!("writing {}; nothing else was done yet", aside.display()))?;
         Ok((ConfigArgs::of(&aside).load()?.config, true))
     }
 
@@ -292,7 +292,12 @@ async fn ask(token: &JoinToken, contacts: &[String], request: JoinRequest) -> Re
         }
         if other_clusters == contacts.len() || tokio::time::Instant::now() + JOIN_AGAIN > end {
             let all: Vec<String> = failures.into_values().collect();
-            bail!("no node let this machine in; nothing was changed there. {}", all.join("; "));
+            // An answer may have been lost after the cluster had decided.
+            let advice = match other_clusters == contacts.len() {
+                true => "nothing was changed there",
+                false => "make the same call again: its token is this machine's, whatever became of this try",
+            };
+            bail!("no node let this machine in; {advice}. {}", all.join("; "));
         }
         tokio::time::sleep(JOIN_AGAIN).await;
     }

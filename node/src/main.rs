@@ -56,6 +56,8 @@ enum Command {
     Config(config::command::ConfigCommand),
     /// Prints a shell's completions.
     Completions { shell: clap_complete::Shell },
+    /// Prints the OpenAPI document of the REST interface; a node serves it at /api/v2/openapi.json.
+    Openapi,
     /// Writes man pages into a folder.
     Man { folder: std::path::PathBuf },
     #[command(flatten)]
@@ -87,6 +89,12 @@ fn main() -> ExitCode {
         },
         Command::Completions { shell } => {
             manual::completions(Arguments::command(), shell);
+            ExitCode::SUCCESS
+        }
+        Command::Openapi => {
+            let text = format!("{:#}\n", flotilla_api::openapi());
+            // A reader that went away is no failure.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
             ExitCode::SUCCESS
         }
         Command::Man { folder } => {

@@ -1,4 +1,6 @@
-//! What systemd is told: READY, RELOADING, STOPPING, and the watchdog's beats. Without NOTIFY_SOCKET nothing happens.
+//! What systemd is told: READY, RELOADING, STOPPING with the time that it takes, and the watchdog's beats. Without NOTIFY_SOCKET nothing happens.
+
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -15,8 +17,11 @@ pub fn reloading() {
     }
 }
 
-pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+/// The node drains and ends within this time, whatever the unit's own limit for a stop is.
+pub fn stopping(within: Duration) {
+    let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+    let status = NotifyState::Status("draining: transfers that run may end");
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within), status]);
 }
 
 pub fn status(text: &str) {

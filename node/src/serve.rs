@@ -15,7 +15,7 @@ use flotilla_vfs::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::{Bootstrap, HOST_KEYS, parse_host_keys};
-use crate::config::{Config, ConfigArgs, Durability, PenaltiesSection, ProxyProtocol};
+use crate::config::{Config, ConfigArgs, Durability, LogEngine, PenaltiesSection, ProxyProtocol};
 use crate::desk::NodeDesk;
 use crate::identity::{Identity, Member};
 use crate::readiness::NodeReadiness;
@@ -26,8 +26,10 @@ use crate::{admin_tls, gauges, notify, telemetry, upkeep, watchdog};
 
 /// Of administration without a token, in the data folder.
 pub const LOCAL_SOCKET: &str = "admin.sock";
-/// Transfers may finish after SIGTERM for this long.
-const DRAIN: Duration = Duration::from_secs(4);
+/// When transfers have ended or were cut: for sessions to give back their slots, for leadership to move, for the last answers.
+const LEAVE: Duration = Duration::from_secs(4);
+/// All of a stop but its transfers, with room to spare.
+const STOP: Duration = Duration::from_secs(30);
 /// Members that do not answer in this time are taken to be away.
 const FETCH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -132,20 +134,31 @@ async fn serve(
         }
     }
     tracing::info!(sender = "node", node = identity.member.node, "draining");
-    notify::stopping();
+    let transfers = drain_time(&config);
+    notify::stopping(transfers + STOP);
     draining.store(true, Ordering::Release);
-    upkeep.abort();
-    host_keys.abort();
     core.drain();
     drain.cancel();
-    // Before transfers end, so that logins elsewhere wait for no election.
-    handle.transfer_leadership(DRAIN).await;
-    let _ = tokio::time::timeout(DRAIN, ssh).await;
-    core.end_sessions(EndReason::Drained, DRAIN).await;
+    tokio::select! {
+        _ = tokio::time::timeout(transfers + LEAVE, &mut ssh) => {}
+        () = stop.asked() => tracing::warn!(sender = "node", "asked again to stop: transfers are cut"),
+    }
+    core.end_sessions(EndReason::Drained, LEAVE).await;
+    upkeep.abort();
+    host_keys.abort();
+    // Handed over, so that logins elsewhere wait for no election.
+    if !handle.transfer_leadership(LEAVE).await && handle.status().voters.len() > 1 {
+        tracing::warn!(sender = "node", "leadership could not be handed over: the others elect a leader");
+    }
     stop_api.cancel();
-    let _ = tokio::time::timeout(DRAIN, api).await;
+    let _ = tokio::time::timeout(LEAVE, api).await;
     raft.shutdown().await;
+    tracing::info!(sender = "node", node = identity.member.node, "drained");
     Ok(())
+}
+
+fn drain_time(config: &Config) -> Duration {
+    Duration::from_secs(u64::from(config.sftp.drain_seconds))
 }
 
 /// `cluster recover`: a survivor becomes a cluster of one.
@@ -287,6 +300,10 @@ pub fn raft_config(config: &Config, identity: &Identity) -> Result<flotilla_raft
     raft.certificate_pem = identity.certificate_pem.clone();
     raft.key_pem = identity.key_pem.clone();
     raft.version = env!("CARGO_PKG_VERSION").to_owned();
+    raft.store = match config.raft.store {
+        LogEngine::Sled => flotilla_raft::StoreChoice::Sled,
+        LogEngine::Redb => flotilla_raft::StoreChoice::Redb,
+    };
     raft.snapshot_entries = config.raft.snapshot_entries;
     raft.snapshot_bytes = config.raft.snapshot_bytes;
     raft.keep_entries = config.raft.keep_entries;
@@ -353,7 +370,7 @@ fn ssh_config(config: &Config, host_keys: flotilla_ssh::HostKeys) -> Result<flot
             startups_full: config.sftp.startups_full,
             startups_per_source: config.sftp.startups_per_source,
             penalties: penalties(&config.sftp.penalties)?,
-            drain: DRAIN,
+            drain: drain_time(config),
             ..flotilla_ssh::Limits::default()
         },
         engine: flotilla_sftp::Config::default(),
@@ -363,6 +380,22 @@ fn ssh_config(config: &Config, host_keys: flotilla_ssh::HostKeys) -> Result<flot
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_stops_a_node_gives_it_the_time_that_its_drain_takes() {
+        let within = crate::config::SftpSection::default().drain_seconds + STOP.as_secs() as u32;
+        let files = [
+            ("systemd/flotilla.service", "TimeoutStopSec=", ""),
+            ("docker/compose.yaml", "stop_grace_period: ", "s"),
+            ("helm/flotilla/values.yaml", "terminationGracePeriodSeconds: ", ""),
+        ];
+        for (file, key, unit) in files {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+            let text = std::fs::read_to_string(&path).expect(file);
+            let line = format!("{key}{within}{unit}");
+            assert!(text.lines().any(|found| found.trim() == line), "{file}: {line}");
+        }
+    }
 
     #[tokio::test]
     async fn a_stop_between_two_waits_is_met_by_the_next() {

@@ -11,11 +11,12 @@ use flotilla_model::NodeId;
 
 use crate::roster::{Member, Roster, Voucher};
 
-/// Which engine keeps the log.
+/// Which engine keeps the log. A data folder stays with the one that began it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreChoice {
     #[default]
     Sled,
+    Redb,
 }
 
 /// The addresses of a node, as written into the cluster's records at bootstrap.

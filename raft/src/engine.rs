@@ -9,6 +9,9 @@ use crate::config::Config;
 /// openraft's configuration for a node (`reference/raft.md` 7.3).
 pub fn config(config: &Config) -> Result<Arc<openraft::Config>, String> {
     let timing = &config.timing;
+    let restore_leader = false;
+    #[cfg(feature = "planted-bugs")]
+    let restore_leader = restore_leader || flotilla_model::planted::is("leader-restored");
     let engine = openraft::Config {
         cluster_name: config.cluster_id.clone(),
         heartbeat_interval: timing.heartbeat.as_millis() as u64,
@@ -25,7 +28,7 @@ pub fn config(config: &Config) -> Result<Arc<openraft::Config>, String> {
         api_batch_linger_ms: 0,
         broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(restore_leader),
         allow_log_reversion: Some(false),
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         ..openraft::Config::default()

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flotilla_cluster::{Agent, Cluster, Lease, ManageError, ProbeAnswer, Status, SubmitError, Submitted, Unavailable};
+use flotilla_cluster::{
+    ActiveTransfer, Agent, Cluster, Lease, ManageError, ProbeAnswer, Status, SubmitError, Submitted, Unavailable,
+};
 use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
 use futures::future::join_all;
 use openraft::Instant;
@@ -244,6 +246,13 @@ impl Cluster for Handle {
         match self.ask(node, Manage::Drain, deadline).await? {
             Managed::Refused(why) => Err(ManageError::Refused(why)),
             _ => Ok(()),
+        }
+    }
+
+    async fn transfers(&self, node: NodeId, deadline: Duration) -> Option<Vec<ActiveTransfer>> {
+        match self.ask(node, Manage::Transfers, deadline).await {
+            Ok(Managed::Transfers(told)) => Some(told),
+            _ => None,
         }
     }
 

@@ -4,8 +4,8 @@ mod book;
 mod duty;
 mod keep;
 
-pub use book::LeaseBook;
-pub use duty::LeaderDuty;
+pub use book::{Frozen, FrozenLease, LeaseBook, Note};
+pub use duty::{LeaderDuty, due_expiry};
 use flotilla_model::{Epoch, NodeId};
 pub use keep::LeaseKeeper;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,10 @@
 //! Everything above sees only `RaftNode` and `Handle` (which is a `flotilla_cluster::Cluster`); no openraft, sled or
 //! tonic type leaves this crate. The rules are those of `PROTOCOL.md` 1, 3.3 and 9.
 
+mod blocking;
 mod bootstrap;
 mod config;
+mod core;
 mod engine;
 mod folder;
 mod handle;
@@ -23,10 +25,13 @@ mod read;
 mod recover;
 mod restore;
 pub mod roster;
+mod runtime;
 mod shared;
 mod snapshot;
 mod store;
 mod types;
+#[cfg(feature = "simulation")]
+mod witness;
 
 pub use config::{Config, PeerAddress, Route, StoreChoice, Timing};
 pub use folder::FolderError;

@@ -6,13 +6,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flotilla_cluster::Changed;
 use flotilla_model::{Applied, Effect, Entry, State};
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftLogReader, RaftStateMachine};
+use tokio::time::Instant;
 
 use crate::metric;
 use crate::shared::{Shared, TermBase};
@@ -92,6 +93,8 @@ impl Machine {
 
     fn apply_one(&mut self, entry: RaftEntry, batch: &mut Batch) -> io::Result<Replies> {
         self.last_applied = Some(entry.log_id);
+        #[cfg(feature = "simulation")]
+        let (id, seen) = (entry.log_id, entry.payload.clone());
         let replies = match entry.payload {
             EntryPayload::Blank => {
                 self.state.skip(entry.log_id.index);
@@ -108,6 +111,11 @@ impl Machine {
             }
         };
         self.note_term(entry.log_id.leader_id.term);
+        #[cfg(feature = "simulation")]
+        if let Some(witness) = self.shared.witness.get() {
+            let bytes = if let EntryPayload::Normal(payload) = &seen { Some(&*payload.0) } else { None };
+            witness.applied(id, bytes, &replies, &self.state);
+        }
         Ok(Replies(replies))
     }
 
@@ -194,6 +202,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.membership = meta.last_membership.clone();
         self.last_term = meta.last_log_id.map_or(0, |id| id.leader_id.term);
         self.shared.snapshot_taken();
+        #[cfg(feature = "simulation")]
+        if let Some(witness) = self.shared.witness.get() {
+            witness.installed(self.last_applied, &self.state);
+        }
         let index = meta.last_log_id.map_or(0, |id| id.index);
         tracing::info!(event = "snapshot_installed", index);
         self.shared.publish(self.state.clone(), index, &Changed::Everything);

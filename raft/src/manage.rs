@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_model::NodeId;
+use flotilla_cluster::MAX_TRANSFERS;
+use flotilla_model::{NodeId, State};
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -37,6 +38,10 @@ impl Manager {
                 self.drain.send_replace(true);
                 Managed::Done
             }
+            Manage::Transfers => {
+                let told = self.shared.agent().map(|agent| agent.transfers()).unwrap_or_default();
+                Managed::Transfers(told.into_iter().take(MAX_TRANSFERS).collect())
+            }
             Manage::OfferKey(_) | Manage::Keys if !self.shared.rosters.now().members.contains_key(&from) => {
                 tracing::warn!(
                     event = "key_refused",
@@ -58,9 +63,7 @@ impl Manager {
 
     /// Hands leadership over, if this node leads.
     pub async fn transfer(&self, to: Option<NodeId>, within: Duration) -> Managed {
-        if let Some(to) = to
-            && let Err(why) = self.may_lead(to)
-        {
+        if let Err(why) = self.may_lead(to) {
             return Managed::Refused(why);
         }
         let moved = timeout(within, self.step_aside(to)).await;
@@ -74,12 +77,19 @@ impl Manager {
         }
     }
 
-    fn may_lead(&self, to: NodeId) -> Result<(), String> {
+    /// Whether this node may lead; without a name, whether any other may.
+    fn may_lead(&self, to: Option<NodeId>) -> Result<(), String> {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        if metrics.membership_config.membership().voter_ids().any(|voter| voter == to.0) {
+        let state = self.shared.state();
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        let Some(to) = to else {
+            let other = voters.any(|voter| self.may_follow(&state, voter));
+            return if other { Ok(()) } else { Err("no other node has a vote, so no other can lead".to_owned()) };
+        };
+        if voters.any(|voter| voter == to.0) {
             return Ok(());
         }
-        let known = self.shared.state().node(to).is_some();
+        let known = state.node(to).is_some();
         Err(if known { format!("node {to} has no vote, so it cannot lead") } else { format!("there is no node {to}") })
     }
 
@@ -101,16 +111,20 @@ impl Manager {
         }
     }
 
+    /// Another one, and not one that is being removed.
+    fn may_follow(&self, state: &State, voter: u64) -> bool {
+        voter != self.shared.node.0 && state.node(NodeId(voter)).is_some_and(|row| !row.leaving)
+    }
+
     /// The voter whose log reaches furthest.
     fn most_advanced_peer(&self) -> Option<u64> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
         let progress = metrics.replication?;
         let state = self.shared.state();
-        let stays = |voter: &u64| state.node(NodeId(*voter)).is_some_and(|row| !row.leaving);
         voters
             .into_iter()
-            .filter(|voter| *voter != self.shared.node.0 && stays(voter))
+            .filter(|voter| self.may_follow(&state, *voter))
             .max_by_key(|voter| progress.get(voter).cloned().flatten().map(|id| id.index))
     }
 }

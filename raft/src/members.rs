@@ -34,8 +34,8 @@ enum Step {
     AddLearner(u64, String),
     SetAddress(u64, String),
     Promote(u64),
-    /// This node is being removed: another must lead.
-    HandOver,
+    /// This node is being removed: another voter, one that stays, must lead.
+    HandOver(u64),
     RemoveVoter(u64),
     RemoveLearner(u64),
 }
@@ -61,8 +61,9 @@ fn next_step(view: &View) -> Option<Step> {
     let gone = |node: &&u64| **node <= view.last_node && !view.wanted.contains_key(node);
     if let Some(node) = view.nodes.keys().find(gone) {
         return match (voters.contains(node), *node == view.me) {
-            (true, true) if voters.len() > 1 => Some(Step::HandOver),
-            (true, true) => None,
+            (true, true) => {
+                voters.iter().find(|voter| view.wanted.contains_key(voter)).map(|voter| Step::HandOver(*voter))
+            }
             (true, false) => Some(Step::RemoveVoter(*node)),
             (false, _) => Some(Step::RemoveLearner(*node)),
         };
@@ -129,7 +130,7 @@ impl MemberDuty {
     async fn take(&self, step: Step) {
         tracing::info!(event = "membership_step", step = format!("{step:?}"));
         let change = match step {
-            Step::HandOver => return self.step_aside().await,
+            Step::HandOver(next) => return self.step_aside(next).await,
             Step::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters),
             Step::AddLearner(node, address) => ChangeMembers::AddNodes(one(node, address)),
             Step::SetAddress(node, address) => ChangeMembers::SetNodes(one(node, address)),
@@ -144,12 +145,8 @@ impl MemberDuty {
         }
     }
 
-    async fn step_aside(&self) {
-        let me = self.shared.node;
-        let next = self.shared.rosters.now().members.keys().copied().find(|node| *node != me);
-        if let Some(next) = next {
-            let _ = timeout(TRANSFER_WITHIN, self.raft.trigger().transfer_leader(next.0)).await;
-        }
+    async fn step_aside(&self, next: u64) {
+        let _ = timeout(TRANSFER_WITHIN, self.raft.trigger().transfer_leader(next)).await;
         sleep(LOOK).await;
     }
 }
@@ -211,7 +208,9 @@ mod tests {
         assert_eq!(next_step(&view(&[1, 2], &[4], &[1, 2, 4], &[4])), Some(Step::Promote(4)));
         assert_eq!(next_step(&view(&[1, 2], &[], &[1, 2], &[])), None, "nobody is demoted");
         assert_eq!(next_step(&view(&[1, 2, 3], &[4], &[1, 2, 3], &[])), Some(Step::RemoveLearner(4)));
-        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::HandOver));
+        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::HandOver(2)));
+        assert_eq!(next_step(&view(&[1, 3, 4], &[2], &[2, 3, 4], &[])), Some(Step::HandOver(3)), "2 has no vote");
+        assert_eq!(next_step(&view(&[1], &[2], &[2], &[])), None, "nobody else has a vote");
     }
 
     #[test]

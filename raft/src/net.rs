@@ -13,7 +13,7 @@ mod server;
 mod service;
 mod tls;
 
-pub use calls::CallError;
+pub use calls::{CallError, Calls};
 pub use connect::reach;
 pub use factory::NetworkFactory;
 pub use hello::Introduction;

@@ -13,7 +13,7 @@ use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::net::Peers;
+use crate::net::Calls;
 use crate::shared::Shared;
 use crate::types::Raft;
 
@@ -24,7 +24,10 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 /// The index that a read begun now must have applied, by this node as the leader.
 pub async fn leader_index(raft: &Raft) -> Result<LogIndex, String> {
-    match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+    let policy = ReadPolicy::ReadIndex;
+    #[cfg(feature = "planted-bugs")]
+    let policy = if flotilla_model::planted::is("lease-read") { ReadPolicy::LeaseRead } else { policy };
+    match raft.get_read_linearizer(policy).await {
         Ok(linearizer) => Ok(linearizer.read_log_id().index()),
         Err(error) => Err(error.to_string()),
     }
@@ -50,10 +53,10 @@ pub struct Reads {
 }
 
 impl Reads {
-    pub fn spawn(raft: Raft, shared: Arc<Shared>, peers: Arc<Peers>, shortest: Duration) -> Self {
+    pub fn spawn(raft: Raft, shared: Arc<Shared>, calls: Arc<dyn Calls>, shortest: Duration) -> Self {
         let (queue, waiters) = mpsc::channel(QUEUE);
         let line = Line { waiters, waiting: Vec::new() };
-        let rounds = Rounds { raft, shared: Arc::clone(&shared), peers, line, shortest };
+        let rounds = Rounds { raft, shared: Arc::clone(&shared), calls, line, shortest };
         tokio::spawn(rounds.run());
         Reads { queue, shared }
     }
@@ -126,6 +129,10 @@ impl Line {
     }
 
     fn answer(&mut self, index: LogIndex) {
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("round-shared-late") {
+            self.waiting.extend(std::iter::from_fn(|| self.waiters.try_recv().ok()));
+        }
         for waiter in self.waiting.drain(..) {
             let _ = waiter.answer.send(index);
         }
@@ -135,7 +142,7 @@ impl Line {
 struct Rounds {
     raft: Raft,
     shared: Arc<Shared>,
-    peers: Arc<Peers>,
+    calls: Arc<dyn Calls>,
     line: Line,
     /// Shortest time between a round and the next that only refusals ask for.
     shortest: Duration,
@@ -164,7 +171,7 @@ impl Rounds {
         match self.shared.leader() {
             None => Err("no leader is known".to_owned()),
             Some(leader) if leader == self.shared.node => leader_index(&self.raft).await,
-            Some(leader) => self.peers.read_index(leader, ROUND_WITHIN).await.map_err(|error| error.to_string()),
+            Some(leader) => self.calls.read_index(leader, ROUND_WITHIN).await.map_err(|error| error.to_string()),
         }
     }
 }

@@ -60,7 +60,7 @@ pub async fn recover(config: &Config) -> Result<Recovered, RecoverError> {
     let folder = Arc::new(Folder::open(&config.data_dir, &config.cluster_id, config.node).map_err(StartError::from)?);
     let rosters = Rosters::open(&config.cluster_id, &folder.roster_file(), config.first_roster());
     let rosters = rosters.map_err(StartError::from)?;
-    let mut log = LogStore::open_sled(&folder.log_dir(), Arc::clone(&folder))?;
+    let mut log = LogStore::open_chosen(config.store, &folder.log_dir(), Arc::clone(&folder))?;
     let shared = Shared::new(config.node, folder.start().counter, Arc::clone(&config.clock), Arc::clone(&rosters));
     let mut machine = Machine::open(&folder.snapshot_dir(), shared)?;
     machine.replay(&mut log).await?;

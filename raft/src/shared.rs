@@ -45,6 +45,8 @@ pub struct Shared {
     pub failed: watch::Sender<Option<String>>,
     /// Who is a member, and the key of each.
     pub rosters: Arc<Rosters>,
+    #[cfg(feature = "simulation")]
+    pub witness: crate::witness::Slot,
     state: ArcSwap<State>,
     applied: watch::Sender<LogIndex>,
     agent: Mutex<Option<Arc<dyn Agent>>>,
@@ -67,6 +69,8 @@ impl Shared {
             caught_up: AtomicBool::new(false),
             failed: watch::Sender::new(None),
             rosters,
+            #[cfg(feature = "simulation")]
+            witness: Default::default(),
             state: ArcSwap::from_pointee(State::default()),
             applied: watch::Sender::new(0),
             agent: Mutex::new(None),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use flotilla_model::State;
 use openraft::storage::RaftSnapshotBuilder;
 
+use crate::blocking;
 use crate::folder::sync_dir;
 use crate::types::{Snapshot, SnapshotMeta, TypeConfig};
 
@@ -66,8 +67,7 @@ impl Snapshots {
     /// Reads a received or current file whole, makes it the current one.
     pub async fn install(&self, snapshot: SnapshotFile) -> io::Result<(SnapshotMeta, State)> {
         let path = snapshot.path.clone();
-        let (meta, state) =
-            tokio::task::spawn_blocking(move || file::read(&path)).await.map_err(io::Error::other)??;
+        let (meta, state) = blocking::run(move || file::read(&path)).await?;
         keep(&self.dir, &self.current, &meta, &snapshot.path)?;
         Ok((meta, state))
     }
@@ -124,7 +124,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (dir, meta, state) = (self.dir.clone(), self.meta.clone(), self.state.clone());
         let current = Arc::clone(&self.current);
-        tokio::task::spawn_blocking(move || {
+        blocking::run(move || {
             let index = meta.last_log_id.map_or(0, |id| id.index);
             let temporary = dir.join(format!("building-{index}"));
             file::write(&temporary, &meta, &state)?;
@@ -134,6 +134,5 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             Ok(Snapshot { meta, snapshot: SnapshotFile { path } })
         })
         .await
-        .map_err(io::Error::other)?
     }
 }

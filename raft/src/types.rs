@@ -58,7 +58,7 @@ openraft::declare_raft_types!(
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
         Vote = openraft::impls::Vote<Self::LeaderId>,
         Entry = openraft::impls::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>,
-        AsyncRuntime = openraft::impls::TokioRuntime,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub type Raft = openraft::Raft<TypeConfig, crate::machine::Machine>;

@@ -1,5 +1,7 @@
 //! `flotilla.admin.v1.Backups`.
 
+use std::sync::Arc;
+
 use flotilla_model::State;
 use flotilla_proto::admin::v1;
 use flotilla_proto::admin::v1::backups_server::Backups;
@@ -9,7 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
-use super::reply::{answer, caller};
+use super::progress::ProgressStream;
+use super::reply::{answer, caller, request_id};
+use crate::error::ApiError;
 use crate::service::wall_ms;
 
 /// Parts made ahead of a slow reader, at most 1 MiB each.
@@ -38,6 +42,18 @@ impl Backups for Admin {
             send(Part::End(v1::BackupEnd { chunks, bytes }))
         });
         Ok(answer(index, ReceiverStream::new(stream)))
+    }
+
+    type WatchLoadStream = ProgressStream;
+
+    async fn watch_load(
+        &self,
+        request: Request<v1::WatchLoadRequest>,
+    ) -> Result<Response<Self::WatchLoadStream>, Status> {
+        let caller = caller(&request)?;
+        let id = request_id(&request.into_inner().request_id)?;
+        let id = id.ok_or_else(|| ApiError::field("request_id", "that of the load is needed"))?;
+        Ok(self.told(Arc::clone(&self.service).watch_load(caller, id)?))
     }
 }
 

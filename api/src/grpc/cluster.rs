@@ -1,12 +1,18 @@
 //! `flotilla.admin.v1.Cluster`.
 
+use std::sync::Arc;
+
+use flotilla_model::NodeId;
 use flotilla_proto::admin::v1;
 use flotilla_proto::admin::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
+use super::progress::ProgressStream;
 use super::reply::{answer, caller};
+use crate::error::ApiError;
 use crate::service::cluster::NodeView;
+use crate::service::progress::Goal;
 
 #[tonic::async_trait]
 impl Cluster for Admin {
@@ -23,6 +29,22 @@ impl Cluster for Admin {
             notes: view.notes,
         };
         Ok(answer(message.applied_index, message))
+    }
+
+    type WatchNodeStream = ProgressStream;
+
+    async fn watch_node(
+        &self,
+        request: Request<v1::WatchNodeRequest>,
+    ) -> Result<Response<Self::WatchNodeStream>, Status> {
+        let caller = caller(&request)?;
+        let v1::WatchNodeRequest { node, goal } = request.into_inner();
+        let goal = match v1::NodeGoal::try_from(goal) {
+            Ok(v1::NodeGoal::Unspecified) => Goal::Ready,
+            Ok(v1::NodeGoal::Gone) => Goal::Gone,
+            Err(_) => return Err(ApiError::field("goal", format_args!("{goal} is unknown")).into()),
+        };
+        Ok(self.told(Arc::clone(&self.service).watch_node(caller, NodeId(node), goal)?))
     }
 
     async fn ping(&self, _request: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {

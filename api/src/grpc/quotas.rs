@@ -1,10 +1,13 @@
 //! `flotilla.admin.v1.Quotas`.
 
+use std::sync::Arc;
+
 use flotilla_proto::admin::v1;
 use flotilla_proto::admin::v1::quotas_server::Quotas;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
+use super::progress::ProgressStream;
 use super::reply::{answer, caller, is_stale, request_id, result};
 
 #[tonic::async_trait]
@@ -25,6 +28,17 @@ impl Quotas for Admin {
         let v1::ScanQuotaRequest { username, request_id: id, force } = request.into_inner();
         let changed = self.service.want_scan(&caller, request_id(&id)?, &username, force).await?;
         Ok(answer(changed.index, v1::ScanQuotaResponse { result: Some(result(&changed)) }))
+    }
+
+    type WatchScanStream = ProgressStream;
+
+    async fn watch_scan(
+        &self,
+        request: Request<v1::WatchScanRequest>,
+    ) -> Result<Response<Self::WatchScanStream>, Status> {
+        let caller = caller(&request)?;
+        let v1::WatchScanRequest { username, after_log_index } = request.into_inner();
+        Ok(self.told(Arc::clone(&self.service).watch_scan(caller, &username, after_log_index).await?))
     }
 
     async fn list_scans(

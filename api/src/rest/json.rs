@@ -1,36 +1,53 @@
 //! A user as SFTPGo's clients read and write it.
 
 pub(crate) mod known;
+mod shown;
 
 use std::collections::BTreeMap;
 
-use flotilla_model::{Account, Filters, MemberOf, Membership, Permission, Status, User};
+use flotilla_model::{Filters, Permission};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::page;
+use super::page::{self, Received};
 use crate::error::ApiError;
-use crate::service::Service;
 use crate::service::input::UserInput;
+pub(crate) use shown::{Filesystem, FiltersShown, Nothing, Totp, UserShown, permissions_shown};
 
 /// What a client may send beside what `known.rs` knows. Another field is refused by name.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "UserInput", description = "", transform = known::of_users)]
 pub(crate) struct UserBody {
+    /// Letters, digits and `. _ @ -`, at most 64 bytes. Needed in a creation.
     pub username: String,
+    /// 0: disabled, 1: enabled.
+    #[schemars(range(max = 1))]
     status: u32,
     email: String,
+    /// Milliseconds since 1970; 0: never.
     expiration_date: u64,
+    /// Plain, or an argon2id hash. Left out in a replacement: the stored one stays.
     password: Option<String>,
+    /// Lines of `authorized_keys`.
     public_keys: Vec<String>,
+    /// An absolute path under a storage of the nodes; empty: one of the user's name in the first storage.
     home_dir: String,
     uid: u32,
     gid: u32,
+    /// 0: no limit.
     max_sessions: u32,
+    /// Bytes; 0: no limit.
     quota_size: u64,
+    /// Files; 0: no limit.
     quota_files: u64,
+    /// By path; `/` is needed.
+    #[schemars(with = "BTreeMap<String, Vec<PermissionName>>")]
     permissions: BTreeMap<String, Vec<String>>,
+    /// KB/s; 0: no limit.
     upload_bandwidth: u64,
+    /// KB/s; 0: no limit.
     download_bandwidth: u64,
     description: String,
     additional_info: String,
@@ -39,10 +56,14 @@ pub(crate) struct UserBody {
     filters: FiltersBody,
 }
 
-#[derive(Deserialize)]
+/// A group of a user.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct MembershipBody {
+#[schemars(rename = "Membership")]
+pub(crate) struct MembershipBody {
     name: String,
+    /// 1: primary, 2: secondary, 3: membership.
+    #[schemars(range(min = 1, max = 3))]
     r#type: u32,
 }
 
@@ -75,32 +96,33 @@ impl Default for UserBody {
 }
 
 /// The filters that have an effect.
-#[derive(Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "FiltersInput", description = "", transform = known::of_filters)]
 pub(crate) struct FiltersBody {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     allowed_ip: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     denied_ip: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     denied_login_methods: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     denied_protocols: Vec<String>,
-    #[serde(skip_serializing_if = "is_zero")]
     max_upload_file_size: u64,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
+/// The name of a user's permission, for the document.
+pub(crate) enum PermissionName {}
 
-impl UserBody {
-    /// Parses a body; says which field was wrong.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<UserBody, ApiError> {
-        UserBody::read(page::value(bytes)?)
+impl JsonSchema for PermissionName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Permission".into()
     }
 
-    pub(crate) fn read(body: Value) -> Result<UserBody, ApiError> {
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "enum": Permission::NAMES.map(|(_, name)| name)})
+    }
+}
+
+impl Received for UserBody {
+    /// Says which field was wrong.
+    fn receive(body: Value) -> Result<UserBody, ApiError> {
         page::typed(known::strip(body)?)
     }
 }
@@ -141,91 +163,4 @@ impl From<UserBody> for UserInput {
             additional_info: body.additional_info,
         }
     }
-}
-
-/// A user as it is shown: never a hash or a secret.
-pub(crate) fn user(service: &Service, user: &User, account: Option<&Account>) -> Value {
-    let used = account.map(|account| account.used.at_least_zero()).unwrap_or_default();
-    let mut body = json!({
-        "id": user.incarnation,
-        "status": match user.status { Status::Disabled => 0, Status::Enabled => 1 },
-        "username": user.username.as_str(),
-        "expiration_date": user.expiration_date,
-        "has_password": user.password_hash.is_some(),
-        "home_dir": service.home_dir(&user.home),
-        "uid": user.uid,
-        "gid": user.gid,
-        "max_sessions": user.max_sessions,
-        "quota_size": user.quota_size,
-        "quota_files": user.quota_files,
-        "permissions": permissions_shown(&user.permissions),
-        "used_quota_size": used.bytes,
-        "used_quota_files": used.files,
-        "upload_bandwidth": user.upload_bandwidth,
-        "download_bandwidth": user.download_bandwidth,
-        "upload_data_transfer": 0,
-        "download_data_transfer": 0,
-        "total_data_transfer": 0,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-        "filters": filters_shown(&user.filters),
-        "filesystem": local_filesystem(),
-        "revision": user.revision,
-    });
-    let texts =
-        [("email", &user.email), ("description", &user.description), ("additional_info", &user.additional_info)];
-    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        body[name] = json!(text);
-    }
-    if !user.groups.is_empty() {
-        body["groups"] = user.groups.iter().map(membership_shown).collect();
-    }
-    if let Some(role) = &user.role {
-        body["role"] = json!(role.as_str());
-    }
-    if !user.public_keys.is_empty() {
-        body["public_keys"] = json!(user.public_keys);
-    }
-    body
-}
-
-fn membership_shown(member: &MemberOf) -> Value {
-    let kind = match member.membership {
-        Membership::Primary => 1,
-        Membership::Secondary => 2,
-        Membership::Plain => 3,
-    };
-    json!({"name": member.group.as_str(), "type": kind})
-}
-
-pub(crate) fn permissions_shown(permissions: &BTreeMap<String, Vec<Permission>>) -> Value {
-    permissions
-        .iter()
-        .map(|(path, held)| (path.clone(), held.iter().map(|one| one.name()).collect()))
-        .collect::<serde_json::Map<String, Value>>()
-        .into()
-}
-
-/// `hooks` and `totp_config` are always present, the rest only where set.
-pub(crate) fn filters_shown(filters: &Filters) -> Value {
-    let shown = FiltersBody {
-        allowed_ip: filters.allowed_ip.clone(),
-        denied_ip: filters.denied_ip.clone(),
-        denied_login_methods: filters.denied_login_methods.clone(),
-        denied_protocols: filters.denied_protocols.clone(),
-        max_upload_file_size: filters.max_upload_file_size,
-    };
-    let mut body = json!(shown);
-    body["hooks"] =
-        json!({"external_auth_disabled": false, "pre_login_disabled": false, "check_password_disabled": false});
-    body["totp_config"] = json!({"enabled": false});
-    body
-}
-
-/// All seven objects are always present.
-pub(crate) fn local_filesystem() -> Value {
-    json!({
-        "provider": 0, "osconfig": {}, "s3config": {}, "gcsconfig": {}, "azblobconfig": {}, "cryptconfig": {},
-        "sftpconfig": {}, "httpconfig": {},
-    })
 }

@@ -1,15 +1,16 @@
 //! `limit`, `offset` and `order` of a list, and the body of a request: what is wrong is said as every error is.
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Query};
-use axum::http::StatusCode;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failed;
+use super::document::{Described, Operation};
 use crate::error::{ApiError, Code};
 use crate::service::users::MAX_PAGE;
 
@@ -39,12 +40,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-#[derive(Deserialize)]
+impl<T: JsonSchema> Described for Asked<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.query::<T>();
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 struct PageQuery {
+    /// Rows to skip.
     offset: usize,
+    /// At most 500.
     limit: usize,
+    /// By name.
+    #[schemars(extend("enum" = ["ASC", "DESC"]))]
     order: String,
+}
+
+impl Described for Page {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.query::<PageQuery>();
+    }
 }
 
 impl Default for PageQuery {
@@ -68,16 +85,39 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     }
 }
 
-/// The whole body.
-pub(crate) fn whole(body: Result<Bytes, BytesRejection>, most: &str) -> Result<Bytes, ApiError> {
-    body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::TooLarge, format!("body: at most {most}")),
-        _ => ApiError::invalid(format!("body: {error}")),
-    })
+/// What a request's body is read into.
+pub(crate) trait Received: Sized {
+    /// Bytes of a body.
+    const MOST: usize = 1 << 20;
+
+    fn receive(body: Value) -> Result<Self, ApiError>;
+}
+
+/// The body of a request, read and typed.
+pub(crate) struct Sent<T>(pub T);
+
+impl<T: Received, S: Send + Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failed> {
+        let body = Limited::new(request.into_body(), T::MOST).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return ApiError::new(Code::TooLarge, format!("body: at most {} MiB", T::MOST >> 20));
+            }
+            ApiError::invalid(format!("body: {error}"))
+        })?;
+        Ok(Sent(T::receive(value(&body.to_bytes())?)?))
+    }
+}
+
+impl<T: JsonSchema> Described for Sent<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.body::<T>();
+    }
 }
 
 /// JSON of a body, whatever it holds.
-pub(crate) fn value(bytes: &[u8]) -> Result<Value, ApiError> {
+fn value(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body: {error}")))
 }
 

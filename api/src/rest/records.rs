@@ -3,32 +3,24 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
 use flotilla_model::{Kept, Name};
-use serde_json::{Value, json};
 
-use super::page::{Page, value, whole};
-use super::reply::{answer, changed, with_revision};
+use super::page::{Page, Sent};
+use super::reply::{Answer, Message, done};
 use super::shape::Shape;
 use super::{Failed, Marks};
 use crate::error::ApiError;
 use crate::service::{Caller, Service};
-
-type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn list<S: Shape>(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
     page: Page,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Vec<S::Shown>>, Failed> {
     let (state, rows) = service.records::<S>(&caller, page.parts(), marks.stale).await?;
-    let rows: Vec<Value> = rows.iter().map(|row| S::show(&caller, &state, row)).collect();
-    Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(rows)))
+    Ok(Answer::at(state.applied_index(), rows.iter().map(|row| S::show(&caller, &state, row)).collect()))
 }
 
 pub(super) async fn get<S: Shape>(
@@ -36,26 +28,22 @@ pub(super) async fn get<S: Shape>(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(name): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<S::Shown>, Failed> {
     let (state, row): (_, Arc<Kept<S>>) = service.record(&caller, &name, marks.stale).await?;
-    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), S::show(&caller, &state, &row)), row.revision))
+    Ok(Answer::at(state.applied_index(), S::show(&caller, &state, &row)).revision(row.revision))
 }
 
 pub(super) async fn create<S: Shape>(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-    body: Body,
-) -> Result<Response, Failed> {
-    let (name, spec) = S::read(&service, value(&whole(body, "1 MiB")?)?).await?;
+    Sent(body): Sent<S::Body>,
+) -> Result<Answer<S::Shown, 201>, Failed> {
+    let (name, spec) = S::spec(&service, body).await?;
     let name = named::<S>(&name)?;
     let (created, state, row) = service.create_record::<S>(&caller, marks.request_id, name.clone(), spec).await?;
-    let shown = S::show(&caller, &state, &row);
-    let mut response = with_revision(changed(StatusCode::CREATED, &created, shown), row.revision);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/{}/{name}", S::PATH)) {
-        response.headers_mut().insert("location", location);
-    }
-    Ok(response)
+    let answer = Answer::of(&created, S::show(&caller, &state, &row)).revision(row.revision);
+    Ok(answer.header("location", &format!("/api/v2/{}/{name}", S::PATH)))
 }
 
 pub(super) async fn replace<S: Shape>(
@@ -63,15 +51,15 @@ pub(super) async fn replace<S: Shape>(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(name): Path<String>,
-    body: Body,
-) -> Result<Response, Failed> {
+    Sent(body): Sent<S::Body>,
+) -> Result<Answer<Message>, Failed> {
     let name = named::<S>(&name)?;
-    let (given, spec) = S::read(&service, value(&whole(body, "1 MiB")?)?).await?;
+    let (given, spec) = S::spec(&service, body).await?;
     if !given.is_empty() && given != name.as_str() {
         return Err(ApiError::field(S::KEY, "it cannot be renamed").into());
     }
-    let done = service.replace_record::<S>(&caller, marks.request_id, name, marks.expected_revision, spec).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": format!("{} updated", S::WORD)})))
+    let changed = service.replace_record::<S>(&caller, marks.request_id, name, marks.expected_revision, spec).await?;
+    Ok(done(&changed, format!("{} updated", S::WORD)))
 }
 
 pub(super) async fn delete<S: Shape>(
@@ -79,10 +67,10 @@ pub(super) async fn delete<S: Shape>(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(name): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Message>, Failed> {
     let name = named::<S>(&name)?;
-    let done = service.delete_record::<S>(&caller, marks.request_id, name, marks.expected_revision).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": format!("{} deleted", S::WORD)})))
+    let changed = service.delete_record::<S>(&caller, marks.request_id, name, marks.expected_revision).await?;
+    Ok(done(&changed, format!("{} deleted", S::WORD)))
 }
 
 pub(super) fn named<S: Shape>(name: &str) -> Result<Name, ApiError> {

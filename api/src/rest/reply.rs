@@ -1,14 +1,86 @@
-//! Errors as JSON, and what every request and answer carries in headers.
+//! Answers and errors as JSON, and what every request and answer carries in headers.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flotilla_model::{LogIndex, RequestId};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
+use super::document::{Described, Method, Operation};
 use crate::error::{ApiError, Code};
+use crate::service::Changed;
+
+/// A JSON answer that says at which log index it holds.
+pub(crate) struct Answer<T, const STATUS: u16 = 200> {
+    body: T,
+    headers: HeaderMap,
+}
+
+impl<T, const STATUS: u16> Answer<T, STATUS> {
+    pub(crate) fn at(index: LogIndex, body: T) -> Self {
+        let headers = HeaderMap::from_iter([(LOG_INDEX, HeaderValue::from(index))]);
+        Answer { body, headers }
+    }
+
+    /// A change's answer: the index and the request id under which it was taken.
+    pub(crate) fn of(changed: &Changed, body: T) -> Self {
+        Answer::at(changed.index, body).header(REQUEST_ID, &shown_id(changed.request_id))
+    }
+
+    /// Adds the record's revision as `ETag`.
+    pub(crate) fn revision(self, revision: LogIndex) -> Self {
+        self.header("etag", &format!("\"{revision}\""))
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, text: &str) -> Self {
+        if let Ok(text) = HeaderValue::from_str(text) {
+            self.headers.insert(name, text);
+        }
+        self
+    }
+}
+
+pub(super) const LOG_INDEX: HeaderName = HeaderName::from_static("flotilla-log-index");
+const REQUEST_ID: &str = "flotilla-request-id";
+
+impl<T: Serialize, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(STATUS).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, self.headers, Json(self.body)).into_response()
+    }
+}
+
+impl<T: JsonSchema, const STATUS: u16> Described for Answer<T, STATUS> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answer::<T>(STATUS, "application/json");
+    }
+}
+
+/// What a change that gives no record answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Message {
+    message: String,
+    /// Nodes that have not confirmed that they cut the sessions concerned: nothing of those is acknowledged there later than a
+    /// lease.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unconfirmed_nodes: Vec<u64>,
+}
+
+impl Message {
+    pub(crate) fn new(message: impl Into<String>) -> Message {
+        Message { message: message.into(), unconfirmed_nodes: Vec::new() }
+    }
+}
+
+/// A change that gives no record.
+pub(crate) fn done<const STATUS: u16>(changed: &Changed, message: impl Into<String>) -> Answer<Message, STATUS> {
+    let unconfirmed_nodes = changed.unconfirmed.iter().map(|node| node.0).collect();
+    Answer::of(changed, Message { unconfirmed_nodes, ..Message::new(message) })
+}
 
 /// An error as an answer.
 pub(crate) struct Failed(pub ApiError);
@@ -34,27 +106,44 @@ impl IntoResponse for Failed {
             response.headers_mut().insert("www-authenticate", schemes);
         }
         if let Some(id) = error.request_id.and_then(|id| HeaderValue::from_str(&shown_id(id)).ok()) {
-            response.headers_mut().insert("flotilla-request-id", id);
+            response.headers_mut().insert(REQUEST_ID, id);
         }
         if let Some(index) = error.log_index {
-            response.headers_mut().insert("flotilla-log-index", HeaderValue::from(index));
+            response.headers_mut().insert(LOG_INDEX, HeaderValue::from(index));
         }
         response
     }
 }
 
+/// SFTPGo's two fields, and what a program needs to go on.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct ErrorBody {
+    message: String,
+    error: String,
+    #[schemars(extend("enum" = Code::ALL.map(|code| code.row().0)))]
+    code: &'static str,
+    /// Nothing happened and nothing will.
+    definite: bool,
+    /// A repeat, under the same request id, may succeed.
+    retryable: bool,
+    /// UUIDv7.
+    request_id: Option<String>,
+    log_index: Option<u64>,
+}
+
 /// The body of an error.
-pub(crate) fn error_body(error: &ApiError) -> Value {
-    let (name, status, _, retryable) = error.code.row();
-    json!({
-        "message": error.message,
-        "error": if status == 404 { "Not Found" } else { error.message.as_str() },
-        "code": name,
-        "definite": error.definite,
-        "retryable": retryable,
-        "request_id": error.request_id.map(shown_id),
-        "log_index": error.log_index,
-    })
+pub(crate) fn error_body(error: &ApiError) -> ErrorBody {
+    let (code, status, _, retryable) = error.code.row();
+    ErrorBody {
+        message: error.message.clone(),
+        error: if status == 404 { "Not Found".to_owned() } else { error.message.clone() },
+        code,
+        definite: error.definite,
+        retryable,
+        request_id: error.request_id.map(shown_id),
+        log_index: error.log_index,
+    }
 }
 
 /// What a request's headers and query say beside its body.
@@ -78,6 +167,34 @@ impl<S: Sync> FromRequestParts<S> for Marks {
     }
 }
 
+// For the document; `is_stale` reads it.
+#[allow(dead_code)]
+#[derive(JsonSchema)]
+struct ReadQuery {
+    /// `linearizable`, or `stale`: what the node has, at the index that the answer names.
+    #[schemars(extend("enum" = ["linearizable", "stale"]))]
+    consistency: Option<String>,
+}
+
+impl Described for Marks {
+    fn describe(operation: &mut Operation<'_>) {
+        if operation.method == Method::Get {
+            return operation.query::<ReadQuery>();
+        }
+        let uuid = json!({"type": "string", "format": "uuid"});
+        operation.header(
+            "Flotilla-Request-Id",
+            "UUIDv7: under one id a change is done once and answers the same.",
+            uuid,
+        );
+        let text = json!({"type": "string"});
+        operation.header("Idempotency-Key", "The same, where it is a UUIDv7; ignored otherwise.", text.clone());
+        if operation.method != Method::Post {
+            operation.header("If-Match", "The record's ETag: on another revision nothing is changed (412).", text);
+        }
+    }
+}
+
 fn is_stale(query: &str) -> Result<bool, Failed> {
     match query.split('&').find_map(|pair| pair.strip_prefix("consistency=")) {
         None | Some("linearizable") => Ok(false),
@@ -90,7 +207,7 @@ fn is_stale(query: &str) -> Result<bool, Failed> {
 fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Failed> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let version_7 = |text: &str| uuid::Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7);
-    if let Some(own) = text("flotilla-request-id") {
+    if let Some(own) = text(REQUEST_ID) {
         let id = version_7(own).ok_or_else(|| ApiError::invalid("Flotilla-Request-Id: not a UUIDv7"))?;
         return Ok(Some(RequestId(id.as_u128())));
     }
@@ -105,33 +222,6 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<LogIndex>, Failed> {
     }
     let number = text.trim_start_matches("W/").trim_matches('"').parse();
     number.map(Some).map_err(|_| Failed(ApiError::new(Code::Invalid, format!("If-Match: {text:?} is not a revision"))))
-}
-
-/// A JSON answer that says at which log index it holds.
-pub(crate) fn answer(status: StatusCode, index: LogIndex, body: Value) -> Response {
-    let mut response = (status, Json(body)).into_response();
-    response.headers_mut().insert("flotilla-log-index", HeaderValue::from(index));
-    response
-}
-
-/// Adds the record's revision as `ETag`.
-pub(crate) fn with_revision(mut response: Response, revision: LogIndex) -> Response {
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
-        response.headers_mut().insert("etag", tag);
-    }
-    response
-}
-
-/// A change's answer: the index, and the nodes that have not confirmed a cut.
-pub(crate) fn changed(status: StatusCode, changed: &crate::service::Changed, mut body: Value) -> Response {
-    if !changed.unconfirmed.is_empty() {
-        body["unconfirmed_nodes"] = json!(changed.unconfirmed.iter().map(|node| node.0).collect::<Vec<_>>());
-    }
-    let mut response = answer(status, changed.index, body);
-    if let Ok(id) = HeaderValue::from_str(&shown_id(changed.request_id)) {
-        response.headers_mut().insert("flotilla-request-id", id);
-    }
-    response
 }
 
 fn shown_id(id: RequestId) -> String {

@@ -3,21 +3,19 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
 use base64::Engine;
 use flotilla_cluster::new_request_id;
 use flotilla_model::Name;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::document::{Described, Operation};
 use super::json::known;
-use super::page::{Page, typed, value, whole};
-use super::reply::{answer, changed, with_revision};
+use super::page::{Page, Received, Sent, typed};
+use super::reply::{Answer, Message, done};
 use super::{Failed, Marks};
 use crate::error::{ApiError, Code};
 use crate::service::api_keys::{ApiKeyInput, ApiKeyView};
@@ -28,26 +26,50 @@ pub(super) fn secret() -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
+/// A token for the password that the call was made with.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
+pub(super) struct TokenMade {
+    access_token: String,
+    /// RFC 3339.
+    expires_at: String,
+}
+
+/// The one answer for a password.
+pub(super) struct LoggedIn(Answer<TokenMade>);
+
+impl axum::response::IntoResponse for LoggedIn {
+    fn into_response(self) -> axum::response::Response {
+        self.0.into_response()
+    }
+}
+
+impl Described for LoggedIn {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.by_password();
+        <Answer<TokenMade>>::describe(operation);
+    }
+}
+
 pub(super) async fn token(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-) -> Result<Response, Failed> {
-    let text = secret();
-    let hash = Sha256::digest(text.as_bytes());
-    let (done, expires_at) = service.log_in(&caller, marks.request_id, &hash).await?;
-    let mut response = changed(StatusCode::OK, &done, json!({"access_token": text, "expires_at": rfc3339(expires_at)}));
-    response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
-    Ok(response)
+) -> Result<LoggedIn, Failed> {
+    let access_token = secret();
+    let hash = Sha256::digest(access_token.as_bytes());
+    let (changed, expires_at) = service.log_in(&caller, marks.request_id, &hash).await?;
+    let made = TokenMade { access_token, expires_at: rfc3339(expires_at) };
+    Ok(LoggedIn(Answer::of(&changed, made).header("cache-control", "no-store")))
 }
 
 pub(super) async fn logout(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-) -> Result<Response, Failed> {
-    let done = service.log_out(&caller, marks.request_id).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": "Your token has been invalidated"})))
+) -> Result<Answer<Message>, Failed> {
+    let changed = service.log_out(&caller, marks.request_id).await?;
+    Ok(done(&changed, "Your token has been invalidated"))
 }
 
 /// Seconds are enough.
@@ -55,14 +77,20 @@ fn rfc3339(ms: u64) -> String {
     prost_types::Timestamp { seconds: (ms / 1_000) as i64, nanos: 0 }.to_string()
 }
 
-#[derive(Deserialize)]
+const MADE: [&str; 6] = ["id", "key", "created_at", "updated_at", "last_use_at", "revision"];
+const UNSERVED: [&str; 1] = ["user"];
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct KeyBody {
+#[schemars(rename = "ApiKeyInput", transform = fields)]
+pub(super) struct KeyBody {
     name: String,
     /// 1: admin. Users' keys are not served.
     scope: u32,
+    /// Milliseconds since 1970; 0: never.
     expires_at: u64,
     description: String,
+    /// Whom it acts for; empty: whom the caller names with the key, if that one allows it.
     admin: String,
 }
 
@@ -73,32 +101,72 @@ impl Default for KeyBody {
     }
 }
 
-fn read(body: Value) -> Result<ApiKeyInput, ApiError> {
-    let made = ["id", "key", "created_at", "updated_at", "last_use_at", "revision"];
-    let body: KeyBody = typed(known::strip_of(body, &made, &["user"], &[])?)?;
-    if body.scope != 1 {
-        return Err(ApiError::field("scope", "only 1 (admin) is served in this version"));
-    }
-    let KeyBody { name: label, expires_at, description, admin, .. } = body;
-    Ok(ApiKeyInput { label, description, admin, expires_at })
+fn fields(schema: &mut Schema) {
+    known::taken(schema, &MADE, &UNSERVED);
 }
 
-pub(super) fn shown(view: &ApiKeyView) -> Value {
-    let mut body = json!({
-        "id": view.id,
-        "name": view.input.label,
-        "scope": 1,
-        "created_at": view.created_at,
-        "updated_at": view.updated_at,
-        "last_use_at": 0,
-        "expires_at": view.input.expires_at,
-        "revision": view.revision,
-    });
-    let texts = [("description", &view.input.description), ("admin", &view.input.admin)];
-    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        body[name] = json!(text);
+impl Received for KeyBody {
+    fn receive(body: Value) -> Result<Self, ApiError> {
+        let body: KeyBody = typed(known::strip_of(body, &MADE, &UNSERVED, &[])?)?;
+        if body.scope != 1 {
+            return Err(ApiError::field("scope", "only 1 (admin) is served in this version"));
+        }
+        Ok(body)
     }
-    body
+}
+
+impl From<KeyBody> for ApiKeyInput {
+    fn from(body: KeyBody) -> ApiKeyInput {
+        let KeyBody { name: label, expires_at, description, admin, .. } = body;
+        ApiKeyInput { label, description, admin, expires_at }
+    }
+}
+
+/// An API key, without the key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey")]
+pub(super) struct KeyShown {
+    id: String,
+    name: String,
+    /// 1: admin.
+    scope: u8,
+    created_at: u64,
+    updated_at: u64,
+    /// Not kept: 0.
+    last_use_at: u64,
+    expires_at: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    admin: String,
+    /// Log index of the last change: also the ETag.
+    revision: u64,
+}
+
+impl KeyShown {
+    fn of(view: &ApiKeyView) -> KeyShown {
+        KeyShown {
+            id: view.id.clone(),
+            name: view.input.label.clone(),
+            scope: 1,
+            created_at: view.created_at,
+            updated_at: view.updated_at,
+            last_use_at: 0,
+            expires_at: view.input.expires_at,
+            description: view.input.description.clone(),
+            admin: view.input.admin.clone(),
+            revision: view.revision,
+        }
+    }
+}
+
+/// A new API key, shown once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKeyMade")]
+pub(super) struct KeyMade {
+    message: String,
+    /// ID.KEY, for the header X-SFTPGO-API-KEY.
+    key: String,
 }
 
 pub(super) async fn list(
@@ -106,9 +174,9 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     page: Page,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Vec<KeyShown>>, Failed> {
     let (state, keys) = service.api_keys(&caller, page.parts(), marks.stale).await?;
-    Ok(answer(StatusCode::OK, state.applied_index(), keys.iter().map(shown).collect()))
+    Ok(Answer::at(state.applied_index(), keys.iter().map(KeyShown::of).collect()))
 }
 
 pub(super) async fn get(
@@ -116,9 +184,9 @@ pub(super) async fn get(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(id): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<KeyShown>, Failed> {
     let (state, key) = service.api_key(&caller, &id, marks.stale).await?;
-    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), shown(&key)), key.revision))
+    Ok(Answer::at(state.applied_index(), KeyShown::of(&key)).revision(key.revision))
 }
 
 /// The id comes from the request's, so that a repeated request meets the key that it made before.
@@ -126,30 +194,22 @@ pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Failed> {
-    let input = read(value(&whole(body, "1 MiB")?)?)?;
+    Sent(body): Sent<KeyBody>,
+) -> Result<Answer<KeyMade, 201>, Failed> {
     let request = marks.request_id.unwrap_or_else(new_request_id);
     let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(request.0.to_be_bytes());
     let id = Name::parse(&format!("k{id}")).map_err(ApiError::from)?;
     let key = secret();
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let done = service.create_api_key(&caller, Some(request), id.clone(), &hash, input).await?;
+    let changed = service.create_api_key(&caller, Some(request), id.clone(), &hash, body.into()).await?;
     if service.local_state().token_by_hash(&hash).is_none() {
         let text = format!("API key {id} was made by this request before: it is not shown again");
         let error = ApiError::new(Code::AlreadyExists, text);
-        return Err(ApiError { request_id: Some(request), log_index: Some(done.index), ..error }.into());
+        return Err(ApiError { request_id: Some(request), log_index: Some(changed.index), ..error }.into());
     }
-    let body = json!({
-        "message": "API key created. This is the only time it is shown.", "key": format!("{id}.{key}")});
-    let mut response = changed(StatusCode::CREATED, &done, body);
-    let headers = [("location", format!("/api/v2/apikeys/{id}")), ("x-object-id", id.to_string())];
-    for (name, text) in headers {
-        if let Ok(text) = HeaderValue::from_str(&text) {
-            response.headers_mut().insert(name, text);
-        }
-    }
-    Ok(response)
+    let message = "API key created. This is the only time it is shown.".to_owned();
+    let answer = Answer::of(&changed, KeyMade { message, key: format!("{id}.{key}") });
+    Ok(answer.header("location", &format!("/api/v2/apikeys/{id}")).header("x-object-id", id.as_str()))
 }
 
 pub(super) async fn replace(
@@ -157,12 +217,11 @@ pub(super) async fn replace(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Failed> {
-    let input = read(value(&whole(body, "1 MiB")?)?)?;
+    Sent(body): Sent<KeyBody>,
+) -> Result<Answer<Message>, Failed> {
     let id = Name::parse(&id).map_err(ApiError::from)?;
-    let done = service.update_api_key(&caller, marks.request_id, id, marks.expected_revision, input).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": "API key updated"})))
+    let changed = service.update_api_key(&caller, marks.request_id, id, marks.expected_revision, body.into()).await?;
+    Ok(done(&changed, "API key updated"))
 }
 
 pub(super) async fn delete(
@@ -170,8 +229,8 @@ pub(super) async fn delete(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(id): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Message>, Failed> {
     let id = Name::parse(&id).map_err(ApiError::from)?;
-    let done = service.delete_api_key(&caller, marks.request_id, &id, marks.expected_revision).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": "API key deleted"})))
+    let changed = service.delete_api_key(&caller, marks.request_id, &id, marks.expected_revision).await?;
+    Ok(done(&changed, "API key deleted"))
 }

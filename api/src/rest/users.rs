@@ -3,33 +3,33 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
-use flotilla_model::Username;
+use flotilla_model::{User, Username};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::json::{UserBody, user as shown};
-use super::page::{Asked, Page, whole};
-use super::reply::{answer, changed, with_revision};
+use super::json::{UserBody, UserShown};
+use super::page::{Asked, Page, Sent};
+use super::reply::{Answer, Message, done};
 use super::{Failed, Marks};
 use crate::error::ApiError;
 use crate::service::users::Created;
 use crate::service::{Caller, Service};
+
+/// With what its account counts.
+pub(super) fn shown(service: &Service, state: &flotilla_model::State, user: &User) -> UserShown {
+    UserShown::of(service, user, state.account(user.account).map(Arc::as_ref))
+}
 
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
     page: Page,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Vec<UserShown>>, Failed> {
     let (offset, limit, descending) = page.parts();
     let (state, users) = service.list_users(&caller, offset, limit, descending, marks.stale).await?;
-    let rows: Vec<Value> =
-        users.iter().map(|user| shown(&service, user, state.account(user.account).map(Arc::as_ref))).collect();
-    Ok(answer(StatusCode::OK, state.applied_index(), Value::Array(rows)))
+    Ok(Answer::at(state.applied_index(), users.iter().map(|user| shown(&service, &state, user)).collect()))
 }
 
 pub(super) async fn get(
@@ -37,32 +37,26 @@ pub(super) async fn get(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(username): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<UserShown>, Failed> {
     let (state, user) = service.user(&caller, &username, marks.stale).await?;
-    let body = shown(&service, &user, state.account(user.account).map(Arc::as_ref));
-    Ok(with_revision(answer(StatusCode::OK, state.applied_index(), body), user.revision))
+    Ok(Answer::at(state.applied_index(), shown(&service, &state, &user)).revision(user.revision))
 }
 
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     marks: Marks,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Response, Failed> {
-    let body = UserBody::parse(&whole(body, "1 MiB")?)?;
+    Sent(body): Sent<UserBody>,
+) -> Result<Answer<UserShown, 201>, Failed> {
     let username = Username::parse(&body.username).map_err(ApiError::from)?;
     let spec = service.spec(&username, body.into()).await?;
     let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
-    let Created { changed: done, state, user } = created;
-    let body = shown(&service, &user, state.account(user.account).map(Arc::as_ref));
-    let mut response = with_revision(changed(StatusCode::CREATED, &done, body), user.revision);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v2/users/{username}")) {
-        response.headers_mut().insert("location", location);
-    }
-    Ok(response)
+    let Created { changed, state, user } = created;
+    let answer = Answer::of(&changed, shown(&service, &state, &user)).revision(user.revision);
+    Ok(answer.header("location", &format!("/api/v2/users/{username}")))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct ReplaceQuery {
     /// 1: the user's sessions end, also those that the change would not end.
@@ -75,22 +69,21 @@ pub(super) async fn replace(
     marks: Marks,
     Asked(query): Asked<ReplaceQuery>,
     Path(username): Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Response, Failed> {
+    Sent(body): Sent<UserBody>,
+) -> Result<Answer<Message>, Failed> {
     let username = Username::parse(&username).map_err(ApiError::from)?;
-    let body = UserBody::parse(&whole(body, "1 MiB")?)?;
     if !body.username.is_empty() && body.username != username.as_str() {
         return Err(ApiError::field("username", "a user cannot be renamed").into());
     }
     let spec = service.spec(&username, body.into()).await?;
-    let mut done =
+    let mut changed =
         service.replace_user(&caller, marks.request_id, username.clone(), marks.expected_revision, spec).await?;
     if query.disconnect == 1
         && let Some(ended) = service.disconnect_users(&caller, [&username]).await?
     {
-        done = done.and(ended);
+        changed = changed.and(ended);
     }
-    Ok(changed(StatusCode::OK, &done, json!({"message": "User updated"})))
+    Ok(done(&changed, "User updated"))
 }
 
 pub(super) async fn delete(
@@ -98,8 +91,8 @@ pub(super) async fn delete(
     Extension(caller): Extension<Caller>,
     marks: Marks,
     Path(username): Path<String>,
-) -> Result<Response, Failed> {
+) -> Result<Answer<Message>, Failed> {
     let username = Username::parse(&username).map_err(ApiError::from)?;
-    let done = service.delete_user(&caller, marks.request_id, username, marks.expected_revision).await?;
-    Ok(changed(StatusCode::OK, &done, json!({"message": "User deleted"})))
+    let changed = service.delete_user(&caller, marks.request_id, username, marks.expected_revision).await?;
+    Ok(done(&changed, "User deleted"))
 }

@@ -148,6 +148,10 @@ fn start(state: &State, from: Since) -> Result<u64, ApiError> {
         Since::Number(number) => Ok(number),
         Since::Beginning => Ok(state.events_compacted_through()),
         Since::Now => Ok(state.last_event_number()),
+        #[cfg(feature = "planted-bugs")]
+        Since::Token(token) if flotilla_model::planted::is("feed-duplicate") => {
+            Ok(token.number_in(state)?.saturating_sub(1).max(state.events_compacted_through()))
+        }
         Since::Token(token) => token.number_in(state),
     }
 }
@@ -306,6 +310,9 @@ impl Told {
             }
             AccountMarked { account, reason } => {
                 told("account_marked", "account", account, vec![("reason", reason.clone())])
+            }
+            ScanGivenUp { account, reason } => {
+                told("scan_given_up", "account", account, vec![("reason", reason.clone())])
             }
             AccountRemoved { account, root } => {
                 told("account_removed", "account", account, vec![("root", root.clone())])

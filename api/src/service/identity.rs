@@ -102,11 +102,11 @@ impl Service {
             (Some(credential), _) => credential,
             (None, _) if verb == Some(Verb::Login) => return Err(refused(PASSWORD_NEEDED)),
             (None, Some(name)) => {
-                let state = self.judging_state(verb).await?;
-                return by_certificate(&state, &name.0, source);
+                let judge = self.judge(verb).await?;
+                return judge.says(by_certificate(&judge.state, &name.0, source));
             }
             (None, None) if origin.local.is_some() => {
-                self.judging_state(verb).await?;
+                self.judge(verb).await?;
                 let user = origin.local.map_or(0, |user| user.0);
                 return Ok(local(user, self.cluster.node()));
             }
@@ -122,13 +122,13 @@ impl Service {
                 Err(refused("a password is taken by GET /api/v2/token alone: use the token that it gives"))
             }
             (Credential::Bearer(token), verb) => {
-                self.judging_state(verb).await?;
+                let judge = self.judge(verb).await?;
                 let state = self.founded_state().await?;
-                by_token(&state, token, source)
+                judge.says(by_token(&state, token, source))
             }
             (Credential::ApiKey(text), verb) => {
-                let state = self.judging_state(verb).await?;
-                by_api_key(&state, text, source)
+                let judge = self.judge(verb).await?;
+                judge.says(by_api_key(&judge.state, text, source))
             }
         }
     }
@@ -149,16 +149,19 @@ impl Service {
         holder(&state, row, caller.admin.as_ref(), caller.source)?.may(verb)
     }
 
-    /// The state that a caller is judged by.
-    async fn judging_state(&self, verb: Option<Verb>) -> Result<Arc<State>, ApiError> {
-        if verb.is_some_and(Verb::answers_without_quorum) {
-            if let Err(error) = self.cluster.barrier(STATUS_BARRIER).await {
-                tracing::debug!(%error, "token judged without a quorum");
+    /// What a caller is judged by.
+    async fn judge(&self, verb: Option<Verb>) -> Result<Judge, ApiError> {
+        let unproven = match verb.filter(|verb| verb.answers_without_quorum()) {
+            Some(verb) => {
+                let barrier = self.cluster.barrier(STATUS_BARRIER).await;
+                barrier.err().map(|error| (verb, ApiError::from(error)))
             }
-        } else {
-            self.cluster.barrier(DEADLINE).await?;
-        }
-        Ok(self.cluster.state())
+            None => {
+                self.cluster.barrier(DEADLINE).await?;
+                None
+            }
+        };
+        Ok(Judge { state: self.cluster.state(), unproven })
     }
 
     /// The state, behind the first token of a new cluster: its founder answers before it has put what `init` made, and a new
@@ -211,6 +214,26 @@ impl Service {
                 Err(refused("unknown admin or wrong password"))
             }
         }
+    }
+}
+
+/// A state to judge by, and whether it may be older than what was acknowledged.
+struct Judge {
+    state: Arc<State>,
+    /// No quorum has shown that it is not, for this verb.
+    unproven: Option<(Verb, ApiError)>,
+}
+
+impl Judge {
+    /// Nobody is refused because this node lags: it may not know yet what the caller was given.
+    fn says(&self, found: Result<Caller, ApiError>) -> Result<Caller, ApiError> {
+        let Some((verb, why)) = &self.unproven else { return found };
+        let admitted = found.and_then(|caller| caller.may(*verb).map(|()| caller));
+        admitted.map_err(|refusal| {
+            tracing::debug!(%refusal, %why, "a caller cannot be judged without a quorum");
+            let text = format!("{why}; this node does not know the caller and may lag: ask another one, or try again");
+            ApiError { message: text, ..why.clone() }
+        })
     }
 }
 

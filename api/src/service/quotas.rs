@@ -26,7 +26,7 @@ impl Service {
         Ok((state, user, account))
     }
 
-    /// Asks for a scan of the user's account. It runs when the account is idle; with `force` it does not wait for processes of
+    /// Asks for a scan of the user's account. It runs while the account is in use, too; with `force` it does not wait for processes of
     /// stopped nodes that may still write.
     pub async fn want_scan(
         &self,

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flotilla_cluster::{Agent, Cluster, Lease, LocalCluster, ProbeAnswer, Status, SubmitError, Submitted, Unavailable};
+use flotilla_cluster::{
+    ActiveTransfer, Agent, Cluster, Lease, LocalCluster, ProbeAnswer, Status, SubmitError, Submitted, Unavailable,
+};
 use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
 use tokio::sync::watch;
 
@@ -18,6 +20,8 @@ pub struct Switched {
     pub unconfirmed: Mutex<Vec<NodeId>>,
     /// What `cuts_effective` was asked for last.
     pub asked: Mutex<Vec<NodeId>>,
+    /// What the node's sessions transfer; `None`: it does not answer.
+    pub transfers: Mutex<Option<Vec<ActiveTransfer>>>,
     /// How many read barriers were waited for.
     pub barriers: watch::Sender<u64>,
 }
@@ -30,6 +34,7 @@ impl Switched {
             lose_answers: AtomicBool::new(false),
             unconfirmed: Mutex::default(),
             asked: Mutex::default(),
+            transfers: Mutex::new(Some(Vec::new())),
             barriers: watch::Sender::new(0),
         })
     }
@@ -86,6 +91,9 @@ impl Cluster for Switched {
         *self.asked.lock().expect("no panic while held") = nodes.to_vec();
         let silent = self.unconfirmed.lock().expect("no panic while held");
         nodes.iter().filter(|node| silent.contains(node)).copied().collect()
+    }
+    async fn transfers(&self, _node: NodeId, _deadline: Duration) -> Option<Vec<ActiveTransfer>> {
+        self.transfers.lock().expect("no panic while held").clone()
     }
     async fn probe(&self, node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>> {
         self.local.probe(node, sessions).await

@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::fixture::{Server, user};
+use crate::fixture::{POWERLESS, ROOT, Server, user};
 
 #[tokio::test]
 async fn a_missing_user_is_not_found_in_sftpgos_words_and_in_typed_details() {
@@ -100,6 +100,31 @@ async fn without_a_quorum_changes_and_reads_are_unavailable_and_only_the_status_
     assert_eq!((view.status, &view.json()["leader"]), (StatusCode::OK, &json!(null)));
     server.status().get_status(v1::GetStatusRequest {}).await.expect("answers without a quorum");
     server.status().ping(v1::PingRequest {}).await.expect_err("needs a quorum");
+}
+
+#[tokio::test]
+async fn without_a_quorum_a_caller_that_is_not_known_here_is_not_refused_but_told_to_ask_elsewhere() {
+    let server = Server::start().await;
+    let ask = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        server.bare(Method::GET, "/api/v2/cluster", &[("authorization", &bearer)], Body::empty()).await
+    };
+    assert_eq!(ask("made a moment ago").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(POWERLESS).await.status, StatusCode::FORBIDDEN);
+    server.cluster.no_quorum.store(true, Ordering::Release);
+    // The first may be known to the others, the second may hold more permissions there.
+    for token in ["made a moment ago", POWERLESS] {
+        let answer = ask(token).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("no_quorum")));
+        assert!(answer.json()["message"].as_str().expect("a text").contains("may lag"), "{}", answer.text);
+        let mut cluster = v1::cluster_client::ClusterClient::new(server.channel.clone());
+        let mut request = tonic::Request::new(v1::GetStatusRequest {});
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
+        assert_eq!(cluster.get_status(request).await.expect_err("not proven").code(), Code::Unavailable);
+    }
+    assert_eq!(ask(ROOT).await.status, StatusCode::OK, "who is known is answered");
+    let none = server.bare(Method::GET, "/api/v2/cluster", &[], Body::empty()).await;
+    assert_eq!(none.status, StatusCode::UNAUTHORIZED, "no credential is none anywhere");
 }
 
 #[tokio::test]

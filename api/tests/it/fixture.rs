@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use flotilla_api::{ApiServer, Config, Readiness, Service, Tls};
 use flotilla_cluster::Cluster as _;
-use flotilla_model::command::{OpenSession, PutToken};
+use flotilla_model::command::{CloseSession, OpenSession, PutToken};
 use flotilla_model::{Command, Done, SessionId, StorageName, Username};
 use flotilla_proto::admin::v1;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -147,6 +147,9 @@ impl Server {
     pub fn roles(&self) -> v1::roles_client::RolesClient<Authenticated> {
         v1::roles_client::RolesClient::with_interceptor(self.channel.clone(), self.bearer())
     }
+    pub fn backups(&self) -> v1::backups_client::BackupsClient<Authenticated> {
+        v1::backups_client::BackupsClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
     pub fn events(&self) -> v1::events_client::EventsClient<Authenticated> {
         v1::events_client::EventsClient::with_interceptor(self.channel.clone(), self.bearer())
     }
@@ -155,6 +158,18 @@ impl Server {
     pub async fn add(&self, username: &str) -> v1::User {
         let request = v1::CreateUserRequest { user: Some(user(username)), ..Default::default() };
         self.users().create_user(request).await.expect("created").into_inner().user.expect("the record")
+    }
+
+    /// The end of a session, as its front end would propose it.
+    pub fn close(&self, session: SessionId) {
+        let id = self.cluster.lease().expect("a lease").number();
+        let close = Command::CloseSession(CloseSession {
+            session,
+            reason: "the client left".into(),
+            bytes_uploaded: 0,
+            bytes_downloaded: 0,
+        });
+        self.cluster.local.apply_as(id, "node 1", close).reply.expect("closed");
     }
 
     /// A login of the user, as a front end would propose it.

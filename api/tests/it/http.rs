@@ -1,4 +1,4 @@
-//! A small HTTP client: one call, the whole answer.
+//! A small HTTP client: one call, the whole answer, which must be as the OpenAPI document says.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -7,6 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use crate::document;
 use crate::fixture::{ROOT, Server};
 
 pub struct Answer {
@@ -42,14 +43,19 @@ impl Server {
 
     /// Without a token.
     pub async fn bare(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request = Request::builder().method(&method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let sent = body.into().collect().await.expect("the whole body").to_bytes();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let response = client.request(request.body(body.into()).expect("a request")).await.expect("an answer");
+        let response =
+            client.request(request.body(Body::from(sent.clone())).expect("a request")).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("the whole body").to_bytes();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        document::conforms(&method, path, &sent, &answer);
+        answer
     }
 }

@@ -2,13 +2,18 @@
 
 mod access;
 mod admins;
+mod bodies;
+mod certificates;
 mod cluster;
+mod document;
 mod errors;
 mod events;
 mod fixture;
 mod http;
 mod limits;
 mod listener;
+mod openapi;
+mod progress;
 mod records;
 mod requests;
 mod revocation;

@@ -25,6 +25,22 @@ async fn a_repeated_request_answers_the_same_and_does_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_repeated_change_names_the_index_at_which_it_was_made() {
+    let server = Server::start().await;
+    let body = |text: &str| json!({"username": "eve", "permissions": {"/": ["*"]}, "description": text}).to_string();
+    server.call(Method::POST, "/users", &[], body("made")).await;
+    let id = uuid::Uuid::now_v7().to_string();
+    let once = [("flotilla-request-id", id.as_str())];
+    let first = server.call(Method::PUT, "/users/eve", &once, body("changed")).await;
+    let revision = server.call(Method::GET, "/users/eve", &[], "").await.header("etag").to_owned();
+    assert_eq!(format!("\"{}\"", first.header("flotilla-log-index")), revision);
+    server.call(Method::PUT, "/users/eve", &[], body("changed since")).await;
+    let again = server.call(Method::PUT, "/users/eve", &once, body("changed")).await;
+    assert_eq!(again.header("flotilla-log-index"), first.header("flotilla-log-index"));
+    assert_eq!(server.call(Method::GET, "/users/eve", &[], "").await.json()["description"], "changed since");
+}
+
+#[tokio::test]
 async fn an_idempotency_key_that_is_a_uuid_7_is_the_request_id_and_another_is_not_ours() {
     let server = Server::start().await;
     let body = json!({"username": "bob", "permissions": {"/": ["*"]}}).to_string();

@@ -1,6 +1,8 @@
 //! The JSON that SFTPGo's clients read (`reference/sftpgo.md` 2) and the exact shapes of `DESIGN.md` 5.
 
 use axum::http::{Method, StatusCode};
+use flotilla_cluster::ActiveTransfer;
+use flotilla_model::SessionId;
 use serde_json::{Value, json};
 
 use crate::fixture::Server;
@@ -86,6 +88,29 @@ async fn connections_have_sftpgos_fields() {
     for time in ["connection_time", "last_activity", "current_time"] {
         assert!(row[time].as_u64().is_some_and(|ms| ms > 1_600_000_000_000), "{time}: {row}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_shows_its_own_transfers_and_says_when_its_node_does_not_tell() {
+    let server = Server::start().await;
+    server.add("erin").await;
+    let (busy, idle) = (server.log_in("erin"), server.log_in("erin"));
+    let upload = ActiveTransfer { session: busy, upload: true, started_at: 7, size: 4096, path: "/in/a.bin".into() };
+    let download = ActiveTransfer { session: busy, upload: false, started_at: 8, size: 1, path: "/b".into() };
+    *server.cluster.transfers.lock().expect("no panic") = Some(vec![upload, download]);
+    let row = async |session: SessionId| {
+        let rows = server.get("/connections").await.json();
+        let rows = rows.as_array().expect("a list").clone();
+        rows.into_iter().find(|row| row["connection_id"] == session.to_string()).expect("the session")
+    };
+    let expected = json!([
+        {"operation_type": "upload", "start_time": 7, "size": 4096, "path": "/in/a.bin"},
+        {"operation_type": "download", "start_time": 8, "size": 1, "path": "/b"},
+    ]);
+    assert_eq!(row(busy).await["active_transfers"], expected);
+    assert!(row(idle).await.get("active_transfers").is_none());
+    *server.cluster.transfers.lock().expect("no panic") = None;
+    assert_eq!(row(busy).await["transfers_unknown"], true);
 }
 
 #[tokio::test]

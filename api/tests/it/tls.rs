@@ -21,13 +21,13 @@ use tokio_rustls::client::TlsStream;
 
 use crate::fixture::{ROOT, Server};
 
-struct Ca {
+pub struct Ca {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Ca {
-    fn new(name: &str) -> Ca {
+    pub fn new(name: &str) -> Ca {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -37,20 +37,24 @@ impl Ca {
     }
 
     /// Certificate and key; the name is the common name and, for servers, the DNS name.
-    fn sign(&self, name: &str) -> (String, String) {
+    pub fn sign(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.issuer).expect("signed").pem(), key.serialize_pem())
     }
 
-    fn material(&self, clients: Option<&Ca>, require_client: bool) -> Material {
+    pub fn material(&self, clients: Option<&Ca>, require_client: bool) -> Material {
         let (chain_pem, key_pem) = self.sign("admin.test");
         Material { chain_pem, key_pem, client_ca_pem: clients.map(|ca| ca.pem.clone()), require_client }
     }
 }
 
-async fn connect(address: SocketAddr, ca: &Ca, own: Option<(String, String)>) -> std::io::Result<TlsStream<TcpStream>> {
+pub async fn connect(
+    address: SocketAddr,
+    ca: &Ca,
+    own: Option<(String, String)>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("PEM")).expect("a CA");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -14,6 +14,9 @@ pub const RESOURCES: &str = "cluster.resources";
 /// The name of records that hold a suspicious line of a node's log.
 pub const PANIC: &str = "cluster.panic";
 
+/// The name of the record of how many snapshots were installed.
+pub const SNAPSHOTS: &str = "cluster.snapshots";
+
 /// What a node said of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -25,6 +28,28 @@ pub struct View {
     pub applied: u64,
     /// The state's hash at `applied`.
     pub hash: Option<String>,
+    /// When it was asked, nanoseconds since the run began: answers of one node that overlap may come in any order.
+    #[serde(default)]
+    pub asked_ns: u64,
+}
+
+/// The highest value of one node so far, over time.
+#[derive(Default)]
+struct Highest {
+    /// When it was answered, and the highest until then; both rise.
+    steps: Vec<(u64, u64)>,
+}
+
+impl Highest {
+    /// Takes a value in; returns the highest that had been answered before this was asked, if that is more.
+    fn take(&mut self, asked: u64, answered: u64, value: u64) -> Option<u64> {
+        let before = self.steps.partition_point(|(at, _)| *at < asked);
+        let most = before.checked_sub(1).map(|at| self.steps[at].1);
+        if self.steps.last().is_none_or(|(_, last)| *last < value) {
+            self.steps.push((answered, value));
+        }
+        most.filter(|most| value < *most)
+    }
 }
 
 /// A node's process at rest, before the workloads or after the recovery.
@@ -50,6 +75,10 @@ pub fn check(records: &[Record]) -> Findings {
         let read = match record.f.as_str() {
             VIEW => serde_json::from_value(record.value.clone()).map(|view: View| views.push((record.time, view))),
             RESOURCES => serde_json::from_value(record.value.clone()).map(|one| resources.push(one)),
+            SNAPSHOTS => {
+                findings.count("snapshots installed", record.value.as_u64().unwrap_or(0));
+                Ok(())
+            }
             PANIC => {
                 findings.violated("C-panic", record.time, record.value.to_string());
                 Ok(())
@@ -69,8 +98,8 @@ fn check_views(views: &[(u64, View)], findings: &mut Findings) {
     findings.checked += views.len() as u64;
     let mut leaders: BTreeMap<u64, u64> = BTreeMap::new();
     let mut hashes: BTreeMap<u64, (&str, u64)> = BTreeMap::new();
-    let mut terms: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut applied: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut terms: BTreeMap<u64, Highest> = BTreeMap::new();
+    let mut applied: BTreeMap<(u64, u64), Highest> = BTreeMap::new();
     for (at, view) in views {
         if let Some(leader) = view.leader {
             let first = *leaders.entry(view.term).or_insert(leader);
@@ -87,28 +116,29 @@ fn check_views(views: &[(u64, View)], findings: &mut Findings) {
             }
             findings.count("states compared", u64::from(*whose != view.node));
         }
-        let term = terms.entry(view.node).or_default();
-        if view.term < *term {
+        // A history of an earlier version does not say when it was asked.
+        let asked = if view.asked_ns == 0 { *at } else { view.asked_ns };
+        if let Some(term) = terms.entry(view.node).or_default().take(asked, *at, view.term) {
             findings.violated("C-term", *at, format!("node {}: term {} after {term}", view.node, view.term));
         }
-        *term = view.term.max(*term);
-        let index = applied.entry((view.node, view.start)).or_default();
-        if view.applied < *index {
+        if let Some(index) = applied.entry((view.node, view.start)).or_default().take(asked, *at, view.applied) {
             findings.violated("C-applied", *at, format!("node {}: applied {} after {index}", view.node, view.applied));
         }
-        *index = view.applied.max(*index);
     }
     findings.count("terms", leaders.len() as u64);
 }
 
-/// The first record of a node is its baseline, the last its end. A restarted process has the baseline of the first.
+/// The first record of a node is of its rest before the workloads. Any node may lead in the end, and a leader has more connections:
+/// the baseline is the highest of all first records.
 fn check_resources(resources: &[Resources], findings: &mut Findings) {
-    let mut baseline: BTreeMap<u64, &Resources> = BTreeMap::new();
+    let mut first: BTreeMap<u64, &Resources> = BTreeMap::new();
+    for one in resources {
+        first.entry(one.node).or_insert(one);
+    }
+    let baseline = first.values().map(|one| one.descriptors).max().unwrap_or(0);
     for now in resources {
-        let first = baseline.entry(now.node).or_insert(now);
-        if now.descriptors > first.descriptors + DESCRIPTORS {
-            let text =
-                format!("node {}: {} descriptors at rest, {} before", now.node, now.descriptors, first.descriptors);
+        if now.descriptors > baseline + DESCRIPTORS {
+            let text = format!("node {}: {} descriptors at rest, at most {baseline} before", now.node, now.descriptors);
             findings.violated("C-descriptors", 0, text);
         }
         if now.resident_kib > RESIDENT_KIB {

@@ -1,5 +1,7 @@
 //! From a history to findings: reads what workloads wrote and hands it to the checkers.
 
+mod balanced;
+mod events;
 mod faults;
 mod revocation;
 mod slots;
@@ -34,11 +36,20 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
         all.push(least(slots::check(records, &operations), "sessions that served", 10));
     }
     if ran("W3.") {
-        all.push(least(revocation::of(&operations), "sessions alive at a revocation", 3));
+        all.push(least(revocation::of(records, &operations), "sessions alive at a revocation", 3));
     }
     if ran("W4.") {
         all.push(storage::check_quota(records, &operations));
         all.push(least(storage::check_files(&operations), "uploads stored", 10));
+    }
+    if ran("W5.") {
+        all.push(least(storage::check_exclusive(&operations), "uploads stored", 10));
+    }
+    if ran("W6.") {
+        all.push(least(least(events::of(records, &operations), "changes", 20), "repetitions answered", 3));
+    }
+    if ran("W10.") {
+        all.push(least(balanced::of(records, &operations), "uploads stored", 20));
     }
     Ok(all)
 }

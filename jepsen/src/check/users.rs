@@ -241,9 +241,12 @@ fn check_key(user: &str, calls: &[Timed], budget: Budget, findings: &mut Finding
         }
     }
     let witnessed: Vec<Witnessed<Step>> = calls.iter().filter_map(|call| witness_of(call, &model)).collect();
-    // Deletions whose answer was lost leave no trace from which their index could be known.
-    let deletion_lost = calls.iter().any(|call| matches!(call.step, (Ask::Delete { .. }, None)));
-    if deletion_lost {
+    // A lost change that nobody saw leaves no trace from which its index could be known, nor whether it happened.
+    let untraced = |call: &Timed| match &call.step {
+        (ask, None) => ask.leaves().is_none_or(|value| !model.revisions.contains_key(&value)),
+        _ => false,
+    };
+    if calls.iter().any(untraced) {
         findings.count("users without a witness check", 1);
     } else {
         let show = |step: &Step, state: &Option<Present>| format!("{step:?} cannot be in state {state:?}");

@@ -63,6 +63,16 @@ pub async fn prepare(options: &Options, folder: &Path) -> Result<Prepared> {
     Ok(Prepared { token, offset })
 }
 
+/// The machine's configuration names no node any more, so that it can join as another; its data folder.
+pub fn forget_identity(file: &Path) -> Result<std::path::PathBuf> {
+    let mut config: toml::Table = std::fs::read_to_string(file)?.parse()?;
+    let node = config["node"].as_table_mut().context("node")?;
+    node.remove("id");
+    let data = node["data"].as_str().context("node.data")?.into();
+    std::fs::write(file, toml::to_string(&config)?)?;
+    Ok(data)
+}
+
 /// Gives each node the lab's addresses: its own listeners, and its own way to each peer.
 pub fn rewrite(options: &Options, folder: &Path, network: &Network) -> Result<()> {
     for node in 1..=options.nodes {
@@ -81,6 +91,16 @@ pub fn rewrite(options: &Options, folder: &Path, network: &Network) -> Result<()
             routes.insert(other.to_string(), door.to_string().into());
         }
         peers.insert("routes".into(), routes.into());
+        if let Some(entries) = options.snapshot_entries {
+            let raft = config["raft"].as_table_mut().context("raft")?;
+            raft.insert("snapshot_entries".into(), (entries as i64).into());
+            raft.insert("keep_entries".into(), (entries as i64 / 4).into());
+        }
+        // All clients come from one address, and some give wrong passwords on purpose: who is refused for that is another's test.
+        let sftp = config["sftp"].as_table_mut().context("sftp")?;
+        let penalties = sftp.entry("penalties").or_insert_with(|| toml::Table::new().into());
+        let exempt = vec![toml::Value::from(format!("{}/32", ip(0))), "127.0.0.0/8".into()];
+        penalties.as_table_mut().context("sftp.penalties")?.insert("exempt".into(), exempt.into());
         if options.namespaces {
             let listen = config["sftp"]["listen"].as_array_mut().and_then(|all| all.first_mut());
             let listen = listen.and_then(toml::Value::as_table_mut).context("sftp.listen")?;

@@ -84,11 +84,16 @@ impl Process {
 
     pub async fn stop(&mut self, limit: Duration) -> Result<()> {
         self.signal(Signal::TERM)?;
-        let child = self.child.as_mut().context("it was signalled")?;
+        self.await_end(limit).await
+    }
+
+    /// Waits until it has ended well, after somebody asked for it.
+    pub async fn await_end(&mut self, limit: Duration) -> Result<()> {
+        let child = self.child.as_mut().with_context(|| format!("node {} is not running", self.node))?;
         let ended = tokio::time::timeout(limit, child.wait()).await;
         let status = ended.with_context(|| format!("node {} did not end within {limit:?}", self.node))??;
         self.child = None;
-        ensure!(status.success(), "node {} ended with {status} on SIGTERM", self.node);
+        ensure!(status.success(), "node {} ended with {status} when it was asked to end", self.node);
         Ok(())
     }
 

@@ -59,6 +59,22 @@ impl Nemesis {
         Ok(Some(json!({"percent": percent, "ms": time.as_millis() as u64})))
     }
 
+    /// Connections are reset in one or all nodes, a few times in a row; clients' ones too, half of the times.
+    pub(super) async fn resets(&mut self) -> Result<Option<Value>> {
+        let nodes: Vec<Place> =
+            if self.random.random_bool(0.5) { vec![self.any_node()] } else { self.world.fleet.places().collect() };
+        let (peers_only, times) = (self.random.random_bool(0.5), self.random.random_range(1..8));
+        let mut reset = 0;
+        for _ in 0..times {
+            for node in &nodes {
+                reset += self.world.fleet.network.reset(*node, peers_only).await?;
+            }
+            let rest = self.seconds(0.05, 0.6);
+            self.world.pause(rest).await;
+        }
+        Ok((reset > 0).then(|| json!({"nodes": nodes, "peers_only": peers_only, "times": times, "connections": reset})))
+    }
+
     /// Cuts for a while; at times it flaps.
     async fn hold(&mut self, cuts: Vec<Cut>, from: f64, to: f64, mut what: Value) -> Result<Option<Value>> {
         let flaps = if self.random.random_ratio(1, 4) { self.random.random_range(3..12) } else { 1 };

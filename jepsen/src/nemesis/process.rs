@@ -10,6 +10,8 @@ use super::Nemesis;
 
 /// TTL(1 + 2ρ) + margin: when an expiry may be proposed, at the earliest.
 const EXPIRY: Duration = Duration::from_millis(6_620);
+/// The other sessions serve for this long before the thaw, so that the frozen one's client has asked meanwhile.
+const OVERLAP: Duration = Duration::from_millis(350);
 /// Three lease times.
 const LONGEST_PAUSE: Duration = Duration::from_secs(18);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -19,13 +21,15 @@ impl Nemesis {
         let leader = self.world.fleet.leader().await;
         let node = if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node());
         self.world.fleet.kill(node).await?;
+        let killed_ns = self.world.recorder.now_ns();
         // Before the others elect, after that, or after the node's lease has run out.
         let ranges = [(0.05, 0.3), (0.5, 2.0), (7.0, 10.0)];
         let (from, to) = self.choose(&ranges)?;
         let down = self.seconds(from, to);
         self.world.pause(down).await;
         self.world.fleet.begin(node).await?;
-        Ok(Some(json!({"node": node, "leader": Some(node) == leader, "down_ms": down.as_millis() as u64})))
+        let down_ms = down.as_millis() as u64;
+        Ok(Some(json!({"node": node, "leader": Some(node) == leader, "down_ms": down_ms, "killed_ns": killed_ns})))
     }
 
     pub(super) async fn fast_restart(&mut self) -> Result<Option<Value>> {
@@ -61,7 +65,7 @@ impl Nemesis {
     /// socket. Thawed once another session of that user has begun to serve elsewhere and the expiry is past; counts only then.
     pub(super) async fn pause_holder(&mut self) -> Result<Option<Value>> {
         let mut held = self.world.sessions();
-        held.retain(|session| session.user == "w2-1" || session.user == "w2-2");
+        held.retain(|session| matches!(session.user.as_str(), "w2-1" | "w2-2" | "w5"));
         if held.is_empty() {
             return Ok(None);
         }
@@ -70,23 +74,29 @@ impl Nemesis {
         self.world.fleet.freeze(victim.node).await?;
         let began = tokio::time::Instant::now();
         let mut every = tokio::time::interval(Duration::from_millis(50));
+        let slots = if victim.user == "w2-2" { 2 } else { 1 };
+        // Since when sessions elsewhere fill all slots; the freed one is among them.
+        let mut full: Option<tokio::time::Instant> = None;
         let mut takeover = false;
         while began.elapsed() < LONGEST_PAUSE && !self.world.stopping() {
             every.tick().await;
             let others = self.world.sessions();
-            takeover = others
-                .iter()
-                .any(|other| other.user == victim.user && other.node != victim.node && other.since_ns > began_ns);
-            if takeover && began.elapsed() > EXPIRY {
+            let others = others.iter().filter(|other| other.user == victim.user && other.node != victim.node);
+            let since: Vec<u64> = others.map(|other| other.since_ns).collect();
+            let is_full = since.len() >= slots && since.iter().any(|since| *since > began_ns);
+            full = is_full.then(|| full.unwrap_or_else(tokio::time::Instant::now));
+            takeover |= since.iter().any(|since| *since > began_ns);
+            if full.is_some_and(|full| full.elapsed() > OVERLAP) && began.elapsed() > EXPIRY {
                 break;
             }
         }
         let still_waiting = self.world.sessions().iter().any(|session| session.since_ns == victim.since_ns);
         self.world.fleet.thaw(victim.node).await?;
         let counts = takeover && still_waiting && began.elapsed() > EXPIRY;
+        let all_taken = counts && full.is_some_and(|full| full.elapsed() > OVERLAP);
         Ok(Some(json!({
             "node": victim.node, "user": victim.user, "paused_ms": began.elapsed().as_millis() as u64,
-            "another_served_and_a_request_waited": counts,
+            "another_served_and_a_request_waited": counts, "others_had_all_slots": all_taken,
         })))
     }
 

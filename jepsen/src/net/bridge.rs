@@ -111,6 +111,20 @@ impl Bridge {
         run("nft", &script).await
     }
 
+    pub async fn reset(&self, node: Place, peers_only: bool) -> Result<usize> {
+        let peers = port(Plane::Peers);
+        let mut filter = format!("( sport = :{peers} or dport = :{peers}");
+        if !peers_only {
+            filter += &format!(" or sport = :{}", port(Plane::Clients));
+        }
+        filter += " )";
+        let mut command = self.command(node, Path::new("ss"));
+        // Listening sockets are not among those that are shown without `-l`.
+        let output = command.args(["-H", "-t", "-K", &filter]).stdin(Stdio::null()).output().await?;
+        ensure!(output.status.success(), "ss -K: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).lines().count())
+    }
+
     pub async fn lose(&self, percent: u8) -> Result<()> {
         let rule = if percent == 0 {
             String::new()

@@ -201,6 +201,17 @@ async fn used(world: &World, user: &str) -> Result<(u64, u64)> {
     bail!("no node answers {path} after the recovery")
 }
 
+/// Whether a scan of the user's account is wanted or under way, as any node says that answers.
+async fn waits_for_scan(world: &World, user: &str) -> Result<bool> {
+    for node in world.fleet.places() {
+        if let Ok(answer) = world.fleet.admin(node).get("/api/v2/quotas/users/scans", Duration::from_secs(3)).await {
+            let rows = answer.body.as_array().with_context(|| format!("scans: {}", answer.body))?;
+            return Ok(rows.iter().any(|row| row["username"] == user));
+        }
+    }
+    bail!("no node answers about scans after the recovery")
+}
+
 /// At rest the ledger and the storage agree, every name reads the same through every node, and the rest of the quota can be had.
 pub async fn settle(world: &World) -> Result<()> {
     for (user, quota) in USERS {
@@ -209,12 +220,14 @@ pub async fn settle(world: &World) -> Result<()> {
                 if let Some(account) = find_account(world, user).await {
                     return account;
                 }
+                // Where all of the quota is taken, a file has to go before another can be staged.
+                let _ = make_room(world, user).await;
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         });
         let account = account.await.with_context(|| format!("{user}: no upload is staged after the recovery"))?;
-        // Whether they agree is the checker's to say.
-        let agree = async || Ok(used(world, user).await? == account.stored());
+        // Whether they agree is the checker's to say. What stopped nodes held comes back by a scan, for which nobody must be there.
+        let agree = async || Ok(used(world, user).await? == account.stored() && !waits_for_scan(world, user).await?);
         let _ = super::eventually(AT_REST, "ledger and storage agree", agree).await;
         let (used_bytes, used_files) = used(world, user).await?;
         let (stored_bytes, stored_files) = account.stored();
@@ -227,12 +240,23 @@ pub async fn settle(world: &World) -> Result<()> {
     Ok(())
 }
 
+async fn make_room(world: &World, user: &'static str) -> Result<()> {
+    let mut client = Client::new(world, user, 0);
+    let session = super::login_after_recovery(world, 1, user).await?;
+    for name in 0..NAMES {
+        if client.remove(&session, &format!("/n{name}")).await == Ended::Done {
+            break;
+        }
+    }
+    session.leave().await;
+    Ok(())
+}
+
 async fn read_all(world: &World, user: &'static str) -> Result<()> {
     for node in world.fleet.places() {
         let mut client = Client::new(world, user, 0);
         client.node = node;
-        let session = ssh::login(world.fleet.sftp(node), user, LOGIN).await;
-        let session = session.map_err(|refused| anyhow::anyhow!("{user} on node {node}: {refused:?}"))?;
+        let session = super::login_after_recovery(world, node, user).await?;
         for name in 0..NAMES {
             ensure!(client.read(&session, &format!("/n{name}")).await, "/n{name} on node {node} after the recovery");
         }
@@ -244,8 +268,7 @@ async fn read_all(world: &World, user: &'static str) -> Result<()> {
 /// Uploads what is left to the last byte or file, and one more. Whether the first was stored and the second refused.
 async fn fill(world: &World, user: &'static str, quota: Quota, used: (u64, u64)) -> Result<bool> {
     let mut client = Client::new(world, user, 0);
-    let session = ssh::login(world.fleet.sftp(1), user, LOGIN).await;
-    let session = session.map_err(|refused| anyhow::anyhow!("{user}: {refused:?}"))?;
+    let session = super::login_after_recovery(world, 1, user).await?;
     let mut stored = true;
     if quota.bytes != 0 {
         let left = quota.bytes.saturating_sub(used.0) as usize;

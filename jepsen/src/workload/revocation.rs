@@ -108,7 +108,9 @@ async fn revoke(world: &World, user: &str, node: usize, deletes: bool) -> Result
     match world.fleet.admin(node).call(request, REVOKE).await {
         Ok(answer) if answer.status == 200 => {
             let unconfirmed = answer.body["unconfirmed_nodes"].as_array().cloned().unwrap_or_default();
-            let unconfirmed: Vec<u64> = unconfirmed.iter().filter_map(serde_json::Value::as_u64).collect();
+            // By place, as everything else in a history; a node that was replaced meanwhile has none.
+            let places = unconfirmed.iter().filter_map(|id| world.fleet.place_of(id.as_u64()?));
+            let unconfirmed: Vec<u64> = places.map(|place| place as u64).collect();
             open.ok(json!({"unconfirmed": unconfirmed}));
             Ok(unconfirmed)
         }

@@ -21,8 +21,11 @@ const LOGIN: Duration = Duration::from_secs(16);
 /// socket, which is what a pause is to test, would be gone.
 const ASK: Duration = Duration::from_secs(40);
 /// Questions of one session that may be under way. The next is asked without waiting for the last, so that a paused server finds
-/// questions in its socket that came during the pause.
-const UNDER_WAY: usize = 16;
+/// questions in its socket that came during the pause: to its end, after another session has taken the slot.
+const UNDER_WAY: usize = 72;
+/// So many at 40 ms from each other, more of them only every 300 ms: they last for the longest pause.
+const QUICK: usize = 8;
+const SLOW: Duration = Duration::from_millis(300);
 
 pub fn user(max_sessions: u64) -> String {
     format!("w2-{max_sessions}")
@@ -114,20 +117,25 @@ async fn ask_ahead(world: &World, session: u64, user: &str, node: usize, sftp: &
     let mut under_way = FuturesUnordered::new();
     let end = tokio::time::Instant::now() + time;
     let mut every = tokio::time::interval(Duration::from_millis(40));
-    let mut well = true;
+    let (mut well, mut last, mut heard) = (true, tokio::time::Instant::now(), tokio::time::Instant::now());
     loop {
-        let asks = well && tokio::time::Instant::now() < end && !world.stopping();
+        // One that gets no answers goes on asking: its node may be frozen, and must not answer what came after its lease.
+        let stuck = !under_way.is_empty() && heard.elapsed() > SLOW;
+        let asks = well && (stuck || tokio::time::Instant::now() < end) && !world.stopping();
         if !asks && under_way.is_empty() {
             return well;
         }
         tokio::select! {
             Some((process, answered)) = under_way.next() => {
                 idle.push(process);
+                heard = tokio::time::Instant::now();
                 well &= answered;
                 over.send_replace(!well);
             }
             _ = every.tick(), if asks => {
-                if let Some(process) = idle.pop() {
+                let due = under_way.len() < QUICK || last.elapsed() >= SLOW;
+                if let Some(process) = idle.pop_if(|_| due) {
+                    last = tokio::time::Instant::now();
                     let question = json!({"user": user, "node": node, "session": session});
                     let open = world.recorder.invoke(process, "W2.ask", question);
                     let mut over = over.subscribe();
@@ -149,18 +157,30 @@ async fn ask_ahead(world: &World, session: u64, user: &str, node: usize, sftp: &
     }
 }
 
+/// After the recovery: for want of a quorum it is asked for again.
+async fn acquire_again(world: &World, user: &str, node: usize) -> (u64, Result<Sftp, Refused>) {
+    let end = tokio::time::Instant::now() + super::AFTER_RECOVERY;
+    loop {
+        let process = world.recorder.process();
+        match acquire(world, process, user, node).await {
+            Err(Refused::Unavailable(_)) if tokio::time::Instant::now() < end => {}
+            other => return (process, other),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
 /// S-live: exactly as many as the limit can be had at once, one more is refused, and none of them is a ghost.
 pub async fn settle(world: &World) -> Result<()> {
     for limit in LIMITS {
         let mut held = Vec::new();
         for number in 0..limit {
             let node = number as usize % world.fleet.size() + 1;
-            let process = world.recorder.process();
-            let got = acquire(world, process, &user(limit), node).await;
+            let (process, got) = acquire_again(world, &user(limit), node).await;
             let got = got.map_err(|refused| anyhow::anyhow!("{refused:?}"));
             held.push((process, node, got.with_context(|| format!("S-live: slot {} of {limit}", number + 1))?));
         }
-        let more = acquire(world, world.recorder.process(), &user(limit), 1).await;
+        let (_, more) = acquire_again(world, &user(limit), 1).await;
         ensure!(matches!(more, Err(Refused::Limit(_))), "S-live: login {} of {limit}: {:?}", limit + 1, more.err());
         for (process, node, sftp) in held {
             let open = world.recorder.invoke(process, "W2.release", json!({"user": user(limit), "node": node}));

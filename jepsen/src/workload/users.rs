@@ -55,7 +55,11 @@ pub async fn settle(world: &World) -> Result<()> {
     let mut client = Client::new(world, "w1-final", u64::MAX / 2);
     for node in world.fleet.places() {
         for kind in [Kind::Change, Kind::Read, Kind::Login] {
-            ensure!(client.do_one(node, 0, kind).await, "an operation through node {node} failed after the recovery");
+            let end = tokio::time::Instant::now() + super::AFTER_RECOVERY;
+            while !client.do_one(node, 0, kind).await {
+                ensure!(tokio::time::Instant::now() < end, "no operation through node {node} after the recovery");
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ mod revocation;
 mod slots;
 mod switch;
 mod users;
+mod whole;
 
 use flotilla_jepsen::check::Findings;
 

@@ -12,9 +12,9 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
 #[cfg(target_arch = "x86_64")]
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+pub const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 #[cfg(target_arch = "aarch64")]
-const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
+pub const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// The wall clock of one node, offset by what the file says; its other clocks start at other values.
 struct Wall {

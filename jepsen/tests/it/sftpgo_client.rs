@@ -9,22 +9,22 @@ use tokio::process::Command;
 
 const PACKAGE: &str = "sftpgo-client==0.3.1";
 
-/// A Python with the package, made once, by this test. Without a registry the test fails and says so.
-async fn python() -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sftpgo-client");
+/// A Python with a package, made once, by the test that needs it. Without a registry the test fails and says so.
+pub async fn python(package: &str, module: &str) -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(module.replace('_', "-"));
     let python = folder.join("bin/python");
-    let has = async || Command::new(&python).args(["-c", "import sftpgo_client"]).output().await;
+    let has = async || Command::new(&python).args(["-c", &format!("import {module}")]).output().await;
     if has().await.is_ok_and(|output| output.status.success()) {
         return Ok(python);
     }
     let mut venv = Command::new("python3");
     run("python3 -m venv (package python3-venv)", venv.args(["-m", "venv"]).arg(&folder)).await?;
     let mut pip = Command::new(folder.join("bin/pip"));
-    run(&format!("pip install {PACKAGE}: is PyPI reachable?"), pip.args(["install", "--quiet", PACKAGE])).await?;
+    run(&format!("pip install {package}: is PyPI reachable?"), pip.args(["install", "--quiet", package])).await?;
     Ok(python)
 }
 
-async fn run(what: &str, command: &mut Command) -> Result<String> {
+pub async fn run(what: &str, command: &mut Command) -> Result<String> {
     let output = command.kill_on_drop(true).output().await.with_context(|| what.to_owned())?;
     let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{what}: {out}\n{errors}");
@@ -33,7 +33,7 @@ async fn run(what: &str, command: &mut Command) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sftpgo_s_own_client_administers_through_any_node() {
-    let python = python().await.unwrap();
+    let python = python(PACKAGE, "sftpgo_client").await.unwrap();
     let lab = Lab::start(3).await.unwrap();
     let admin = json!({"username": "boss", "password": "correct horse", "permissions": ["*"]});
     let (status, body) = lab.rest(1).unwrap().post("/api/v2/admins", &admin).await.unwrap();

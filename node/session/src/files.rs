@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flotilla_cluster::ActiveTransfer;
 pub use flotilla_vfs::{DirEntry, FileKind, FileStat, SetStat, Space};
 
 /// Why an operation failed, as a fact. Each front end has one table from this to its codes.
@@ -100,6 +101,10 @@ pub trait OpenFile: Send + Sync + 'static {
     /// Once it is closed: whether the file was removed meanwhile. Its room is freed when this is dropped, which takes the time of the disk.
     fn frees_room(&self) -> bool {
         false
+    }
+    /// What goes on with it, for people; `None`: nothing to tell.
+    fn active(&self) -> Option<ActiveTransfer> {
+        None
     }
     /// The connection ended without a CLOSE: discards an upload, gives room back.
     async fn abandon(&self);

@@ -19,6 +19,13 @@ pub(crate) async fn run(cluster: Arc<dyn Cluster>, registry: Arc<Registry>) {
         if ended > 0 {
             tracing::error!(sender = "lease", sessions = ended, "lease lost: sessions ended");
         }
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("lease-timer-only") {
+            if changes.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
         let wait = if left > 0 { Duration::from_nanos(left).min(LOOK_AT_LEAST_EVERY) } else { LOOK_AT_LEAST_EVERY };
         if let Ok(Err(_)) = tokio::time::timeout(wait, changes.changed()).await {
             return;

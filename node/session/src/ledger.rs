@@ -12,8 +12,11 @@
 //! }                                                 discard the staged file at once, then charge.give_back()
 //! charge.publish();                                 a staged upload: after it is published. In place: after each write that grew the file
 //! charge.give_back();                               a staged upload that is unlinked: its room is free again
-//! let measuring = account.measuring();              before a caught file is measured ...
+//! let measuring = account.measuring();              before a file is caught ...
+//! measuring.measure_now();                          ... before it is measured ...
 //! measuring.credit(claim);                          ... and after, if it may be credited; `hold` if it is open here; otherwise drop it (and `account.mark()` if over-counted)
+//! let moving = account.moving();                    around a rename; `shrinking` where a file in place becomes shorter, `writing_in_place`
+//!                                                   from before it is judged what a write there must be charged for: scans ask for all three
 //! account.leave().await;                            after all jobs returned and all charges ended, before CloseSession
 //! ```
 
@@ -28,8 +31,13 @@ mod first;
 mod inspect;
 mod progress;
 mod scan;
+mod scan_live;
+mod scan_word;
 mod settle;
+#[doc(hidden)]
+pub mod steps;
 mod submit;
+mod unseen;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +56,7 @@ use book::{Book, BookKey};
 pub use charge::Charge;
 pub use credit::{HeldCredit, Measuring};
 pub use progress::Progress;
+pub use unseen::{Moving, WritingInPlace};
 
 /// Sizes and times of the ledger; the defaults are those of `PROTOCOL.md`.
 #[derive(Clone, Debug)]
@@ -63,6 +72,8 @@ pub struct LedgerConfig {
     pub scan_every: Duration,
     /// Whether this node scans by itself.
     pub scans: bool,
+    /// How long the scan of an account in use waits for the nodes that use it; a node out of reach has lost its lease by then.
+    pub scan_answers: Duration,
 }
 
 impl Default for LedgerConfig {
@@ -74,6 +85,7 @@ impl Default for LedgerConfig {
             submit_deadline: Duration::from_secs(5),
             scan_every: Duration::from_secs(1),
             scans: true,
+            scan_answers: Duration::from_secs(15),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use flotilla_model::AccountId;
+use flotilla_model::{AccountId, LogIndex};
 use flotilla_vfs::{CreditClaim, InodeName};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
@@ -14,8 +14,11 @@ use crate::ledger::{HeldCredit, Measuring};
 
 /// A file that has handles here.
 pub(crate) struct OpenInode {
-    /// The largest logical size that has been charged for it. It never falls: a shrink in place earns no credit (6.3).
+    /// The largest logical size that has been charged for it. It falls only at a scan, which counts what is stored: a shrink in place
+    /// earns no credit (6.3).
     charged: AtomicU64,
+    /// The last scan of its account when that was known.
+    known_at: AtomicU64,
     growing: AsyncMutex<()>,
     users: Mutex<Users>,
 }
@@ -37,6 +40,11 @@ impl OpenInode {
         self.charged.fetch_max(size, Ordering::AcqRel);
     }
 
+    /// Whether what it was charged for is known from before this scan: some of it may not be counted any more.
+    pub fn is_stale(&self, scan: LogIndex) -> bool {
+        self.known_at.load(Ordering::Acquire) < scan
+    }
+
     /// Growth of one file is charged by one writer at a time.
     pub async fn lock(&self) -> Growing<'_> {
         let held = self.growing.lock().await;
@@ -49,7 +57,7 @@ impl OpenInode {
 
     /// All that was charged for it is credited: also what it grew by after it was measured.
     fn credit(&self, held: HeldCredit) {
-        held.release(self.charged());
+        held.release(self.charged(), self.known_at.load(Ordering::Acquire));
     }
 }
 
@@ -65,6 +73,12 @@ impl Growing<'_> {
 
     pub fn set(&self, charged: u64) {
         self.inode.found(charged);
+    }
+
+    /// A scan counts what it found: what is charged for from here on is what goes beyond the file's size as it is now.
+    pub fn set_anew(&self, size: u64, scan: LogIndex) {
+        self.inode.charged.store(size, Ordering::Release);
+        self.inode.known_at.store(scan, Ordering::Release);
     }
 }
 
@@ -146,7 +160,12 @@ impl Table {
             self.by_name.retain(|_, inode| inode.strong_count() > 0);
             self.sweep_at = (2 * self.by_name.len()).max(64);
         }
-        let inode = OpenInode { charged: AtomicU64::new(0), growing: AsyncMutex::default(), users: Mutex::default() };
+        let inode = OpenInode {
+            charged: AtomicU64::new(0),
+            known_at: AtomicU64::new(0),
+            growing: AsyncMutex::default(),
+            users: Mutex::default(),
+        };
         let inode = Arc::new(inode);
         self.by_name.insert(key, Arc::downgrade(&inode));
         inode

@@ -5,17 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flotilla_cluster::ProbeAnswer;
+use flotilla_cluster::{ActiveTransfer, MAX_TRANSFERS, ProbeAnswer};
 use flotilla_model::{Effect, NodeId, SessionId, State, Username};
 
 use crate::connection::{Connection, Life};
 use crate::gate::EndReason;
+use crate::login::Lifecycle;
 
 /// A session or a login under way.
 pub(crate) struct Entry {
     pub id: SessionId,
     pub username: Username,
     pub connection: Arc<Connection>,
+    lifecycle: Arc<Lifecycle>,
     /// The state has held its row: should it be gone, the session is over.
     opened: AtomicBool,
     /// Its end has begun; its slots are on the way back.
@@ -39,11 +41,18 @@ impl Registry {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn insert(&self, id: SessionId, username: Username, connection: Arc<Connection>) -> Arc<Entry> {
+    pub fn insert(
+        &self,
+        id: SessionId,
+        username: Username,
+        connection: Arc<Connection>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             id,
             username: username.clone(),
             connection,
+            lifecycle,
             opened: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         });
@@ -70,6 +79,11 @@ impl Registry {
 
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.tables().by_id.values().cloned().collect()
+    }
+
+    /// What all sessions read and write now.
+    pub fn transfers(&self) -> Vec<ActiveTransfer> {
+        self.all().iter().flat_map(|entry| entry.lifecycle.transfers()).take(MAX_TRANSFERS).collect()
     }
 
     fn of_user(&self, username: &Username) -> Vec<Arc<Entry>> {

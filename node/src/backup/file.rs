@@ -117,7 +117,19 @@ pub fn open(file: &Path, key: Option<&BackupKey>) -> Result<FileReader> {
     Reader::new(BufReader::with_capacity(1 << 20, opened), key).with_context(|| file.display().to_string())
 }
 
+impl FileReader {
+    /// Bytes of the file; 0 where nobody knows.
+    pub fn size(&self) -> u64 {
+        self.input.get_ref().metadata().map_or(0, |about| about.len())
+    }
+}
+
 impl<R: Read> Reader<R> {
+    /// Bytes of content that were read.
+    pub fn read(&self) -> u64 {
+        self.bytes
+    }
+
     /// Reads the manifest; an encrypted backup without a key can only tell that.
     pub fn new(mut input: R, key: Option<&BackupKey>) -> Result<Self> {
         let mut magic = [0; MAGIC.len()];

@@ -12,6 +12,7 @@ use super::Globals;
 use super::connect::Client;
 use super::failure::Failure;
 use super::output::Output;
+use super::progress::Bar;
 use crate::backup::file::{self, Manifest, hex};
 use crate::backup::read_state;
 use crate::backup::restore::{self, RestoreArgs};
@@ -86,9 +87,14 @@ async fn receive(
         return Err(cut_off());
     };
     let mut writer = file::Writer::new(out, to_manifest(&manifest), key).map_err(failed)?;
+    let (mut bar, mut received) = (Bar::new("backup"), 0);
     let end = loop {
         match next(&mut parts).await? {
-            Some(Part::Chunk(chunk)) => writer.chunk(&chunk).map_err(failed)?,
+            Some(Part::Chunk(chunk)) => {
+                received += chunk.len() as u64;
+                bar.bytes("receiving", received, 0);
+                writer.chunk(&chunk).map_err(failed)?;
+            }
             Some(Part::End(end)) => break end,
             _ => return Err(cut_off()),
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::connect::Client;
 use super::failure::Failure;
 use super::output::{Data, Format, Output};
+use super::progress::{self, Followed};
 use crate::join_token::JoinToken;
 
 #[derive(Subcommand, Clone, Debug)]
@@ -33,6 +34,16 @@ pub enum ClusterCommand {
         /// Waits until its process has ended.
         #[arg(long)]
         wait: bool,
+        /// How long `--wait` waits, in seconds: longer than the node's `sftp.drain_seconds`.
+        #[arg(long, default_value_t = 90, requires = "wait")]
+        within: u64,
+    },
+    /// Waits until a node that joined has caught up and its part in votes is settled.
+    Wait {
+        node: u64,
+        /// Seconds to wait at most.
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout: u64,
     },
     /// Makes this machine's node a cluster of one, when a quorum is lost FOR GOOD. Its process must have ended.
     ///
@@ -52,8 +63,6 @@ pub enum ClusterCommand {
 
 const COLUMNS: &[&str] = &["id", "name", "role", "state", "address", "applied_index", "sftp_address", "version"];
 const WATCH: Duration = Duration::from_secs(1);
-/// A drained node's transfers may finish for a while, then its lease ends.
-const DRAINED: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(client: &Client, command: ClusterCommand, format: Format) -> Result<Output, Failure> {
     match command {
@@ -65,7 +74,8 @@ pub(super) async fn run(client: &Client, command: ClusterCommand, format: Format
             let leader = client.membership().transfer_leadership(request).await?.into_inner().leader;
             Ok(Output::done(format!("node {leader} leads")))
         }
-        ClusterCommand::Drain { node, wait } => drain(client, node, wait).await,
+        ClusterCommand::Drain { node, wait, within } => drain(client, node, wait.then_some(within)).await,
+        ClusterCommand::Wait { node, timeout } => wait(client, node, Duration::from_secs(timeout)).await,
         ClusterCommand::Remove { node } => remove(client, node).await,
         ClusterCommand::Recover { config, others_are_lost } => recover(&config, others_are_lost).await,
     }
@@ -131,12 +141,10 @@ async fn token(client: &Client, life: u32) -> Result<Output, Failure> {
     Ok(output.with(Data::Line(token.text())))
 }
 
-async fn drain(client: &Client, node: u64, wait: bool) -> Result<Output, Failure> {
+async fn drain(client: &Client, node: u64, within: Option<u64>) -> Result<Output, Failure> {
     let asked = client.cluster().get_status(v1::GetStatusRequest {}).await?.into_inner().node;
     client.membership().drain_node(v1::DrainNodeRequest { node }).await?;
-    if !wait {
-        return Ok(Output::done(format!("node {node} drains and ends")));
-    }
+    let Some(within) = within else { return Ok(Output::done(format!("node {node} drains and ends"))) };
     let mut last = None;
     let down = async {
         loop {
@@ -153,13 +161,17 @@ async fn drain(client: &Client, node: u64, wait: bool) -> Result<Output, Failure
             tokio::time::sleep(WATCH / 4).await;
         }
     };
-    let ended = tokio::time::timeout(DRAINED, down).await;
+    let request = v1::WatchNodeRequest { node, goal: v1::NodeGoal::Gone.into() };
+    let told = client.cluster().watch_node(request).await;
+    let down = tokio::time::timeout(Duration::from_secs(within), down);
+    let ended = progress::beside(&format!("node {node}"), told, down).await;
     match (ended, last) {
         (Ok(()), _) => Ok(Output::done(format!("node {node} has drained and ended"))),
-        (Err(_), None) => Err(Failure::other(format!("node {node} is still there after {} s", DRAINED.as_secs()))),
+        (Err(_), None) => Err(Failure::other(format!(
+            "node {node} drains and is still there after {within} s: its transfers may run for its sftp.drain_seconds"
+        ))),
         (Err(_), Some(status)) => Err(Failure::other(format!(
-            "node {node} drains; whether it has ended is not known after {} s: {}",
-            DRAINED.as_secs(),
+            "node {node} drains; whether it has ended is not known after {within} s: {}",
             status.message()
         ))),
     }
@@ -177,6 +189,22 @@ pub(super) fn nobody_listens(status: &tonic::Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+async fn wait(client: &Client, node: u64, time: Duration) -> Result<Output, Failure> {
+    let request = v1::WatchNodeRequest { node, goal: v1::NodeGoal::Unspecified.into() };
+    let told = client.cluster().watch_node(request).await?.into_inner();
+    match progress::follow(&format!("node {node}"), told, time).await? {
+        Followed::Ended(progress) => Ok(Output::done(format!("node {node} is {}", progress.stage))),
+        Followed::Goes(progress) => Err(Failure::other(format!(
+            "node {node} is not ready after {} s: {} ({} of {} {})",
+            time.as_secs(),
+            progress.stage,
+            progress.done,
+            progress.total,
+            progress.unit
+        ))),
+    }
 }
 
 async fn remove(client: &Client, node: u64) -> Result<Output, Failure> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::connect::Client;
 use super::failure::Failure;
 use super::output::{Data, Output};
+use super::progress::{self, Followed};
 use super::{size, user};
 
 #[derive(Subcommand, Clone, Debug)]
@@ -26,7 +27,7 @@ pub enum QuotaCommand {
         #[arg(long, group = "limit")]
         files: Option<u64>,
     },
-    /// Asks for a scan; it runs when nobody uses the folder.
+    /// Asks for a scan; it runs while the folder is in use, too.
     Scan {
         username: String,
         /// Do not wait until the processes of stopped nodes are known to be gone. What such a process still writes in place is not counted.
@@ -42,9 +43,6 @@ pub enum QuotaCommand {
     /// Lists the users whose folder waits for a scan or is being scanned.
     Scans,
 }
-
-/// How often a waiting command looks whether the scan is done.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const COLUMNS: &[&str] = &["username", "home_dir", "used_size", "used_files", "scanning", "scan_waits_for"];
 
@@ -81,33 +79,18 @@ async fn scan(client: &Client, username: String, force: bool, wait: Option<Durat
         );
     }
     let Some(wait) = wait else { return Ok(output) };
-    let quota = until_scanned(client, &username, asked, wait).await?;
+    let request = v1::WatchScanRequest { username: username.clone(), after_log_index: asked };
+    let told = client.quotas().watch_scan(request).await?.into_inner();
+    if let Followed::Goes(progress) = progress::follow(&format!("scan of {username}"), told, wait).await? {
+        let why = if progress.waits_for.is_empty() { progress.stage } else { progress.waits_for };
+        return Err(Failure::other(format!("the scan of {username} is not done after {} s: {why}", wait.as_secs())));
+    }
+    let quota = get(client, &username).await?;
+    if quota.last_scan_index <= asked {
+        return Err(Failure::other(format!("no scan of {username} is wanted any more, and none was done")));
+    }
     output.notes.push(format!("scanned: {} bytes in {} files", quota.used_size, quota.used_files));
     Ok(output.with(Data::One(shown(&quota))))
-}
-
-/// Looks twice a second, and says so once when what the scan waits for changes.
-async fn until_scanned(client: &Client, username: &str, asked: u64, wait: Duration) -> Result<v1::Quota, Failure> {
-    let deadline = tokio::time::Instant::now() + wait;
-    let mut said = String::new();
-    loop {
-        let quota = get(client, username).await?;
-        if quota.last_scan_index > asked {
-            return Ok(quota);
-        }
-        if !quota.scan_waits_for.is_empty() && quota.scan_waits_for != said {
-            eprintln!("waiting: {}", quota.scan_waits_for);
-            said.clone_from(&quota.scan_waits_for);
-        }
-        if tokio::time::Instant::now() >= deadline {
-            let why = if said.is_empty() { "it is still under way".to_owned() } else { said };
-            return Err(Failure::other(format!(
-                "the scan of {username} is not done after {} s: {why}",
-                wait.as_secs()
-            )));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 async fn set(client: &Client, username: String, size: Option<u64>, files: Option<u64>) -> Result<Output, Failure> {

@@ -135,6 +135,16 @@ async fn exit_codes_tell_usage_missing_and_conflict_apart() {
 }
 
 #[tokio::test]
+async fn waiting_ends_with_a_code_that_says_how() {
+    let node = Node::start().await;
+    let there = node.run(&["cluster", "wait", "1"]).await.expect("the node is there");
+    assert_eq!(there.notes, ["node 1 is a voter"]);
+    assert_eq!(node.code(&["cluster", "wait", "9"]).await, failure::NOT_FOUND);
+    assert_eq!(node.code(&["quota", "scan", "nobody", "--wait"]).await, failure::NOT_FOUND);
+    assert_eq!(node.code(&["cluster", "drain", "9", "--wait"]).await, failure::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn keys_are_added_and_removed_by_fingerprint() {
     let node = Node::start().await;
     let password = node.file("password", "x");

@@ -7,6 +7,9 @@ use std::path::Path;
 use super::problem::Problem;
 use super::{AdminTlsSection, Config, Layers, ProxyProtocol, secret_file};
 
+/// Seconds; what systemd can be asked for in one message is a little more.
+const LONGEST_DRAIN: u32 = 3_600;
+
 /// Collects mistakes under the place of their key.
 struct Found<'a> {
     layers: &'a Layers,
@@ -108,6 +111,10 @@ fn sftp(config: &Config, found: &mut Found<'_>) {
     }
     if config.sftp.login_grace_seconds == 0 {
         found.note("sftp.login_grace_seconds", "0 leaves no time to log in", "give some seconds; 30 is usual");
+    }
+    if config.sftp.drain_seconds > LONGEST_DRAIN {
+        let what = format!("{} is over an hour: a stop would seem to hang", config.sftp.drain_seconds);
+        found.note("sftp.drain_seconds", what, "give at most 3600; 30 is usual");
     }
     if config.sftp.max_connections == 0 {
         found.note("sftp.max_connections", "0 admits nobody", "give a number; 10000 is usual");

@@ -80,7 +80,7 @@ pub struct Limits {
     pub rekey_bytes: usize,
     /// Nothing at all from the client, keepalive answers included.
     pub inactivity: Duration,
-    /// After a drain began, for transfers to finish.
+    /// After a drain began, for transfers to finish. Who transfers nothing is cut sooner.
     pub drain: Duration,
 }
 

@@ -21,6 +21,10 @@ use crate::startups::{Dropped, Place};
 /// After the stream died russh has little to do; a callback that waits for storage is what may keep it.
 const RUSSH_ENDS: Duration = Duration::from_secs(5);
 
+/// After a drain began a connection that moves nothing for this long has no transfer: a client comes with its next file sooner, and
+/// has read the answer to its last one.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Why a connection ended before its handshake.
 #[derive(Debug, thiserror::Error)]
 enum Closed {
@@ -145,6 +149,7 @@ async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
         ended = &mut running => Some(ended),
         () = peer.wire.dead() => None,
         () = peer.shared.stop.cancelled() => { gate.cut(DRAINED); None }
+        () = drained(&peer) => { gate.cut(DRAINED); None }
     };
     // Now, not when russh is through: the slot is waited for.
     finish(&peer);
@@ -155,6 +160,21 @@ async fn converse(peer: Arc<Peer>, sock: Sock) -> Result<(), Closed> {
     note_end(&peer.connection, &peer.wire, &ended);
     penalise(&peer, offence(&peer, &ended));
     if peer.wire.is_logged_in() { Ok(()) } else { ended.map_err(Closed::Handshake) }
+}
+
+/// Returns when a drain has begun and nothing is transferred here: no file is open, nothing runs and no byte has moved for `QUIET`.
+async fn drained(peer: &Peer) {
+    peer.shared.drain.cancelled().await;
+    let mut moved = peer.wire.moved();
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let open = peer.wire.session().map_or(0, |session| session.open_files());
+        let now = peer.wire.moved();
+        if open == 0 && peer.connection.jobs() == 0 && now == moved {
+            return;
+        }
+        moved = now;
+    }
 }
 
 /// What a connection that never logged in is blamed for.

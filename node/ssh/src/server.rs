@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) penalties: Arc<Penalties>,
     pub(crate) open: AtomicUsize,
     pub(crate) tasks: TaskTracker,
+    /// A drain has begun: connections end as soon as they transfer nothing.
+    pub(crate) drain: CancellationToken,
     /// Cuts every connection when cancelled: the drain's time is over.
     pub(crate) stop: CancellationToken,
 }
@@ -120,6 +122,7 @@ impl SshServer {
             cluster,
             open: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
         Ok(SshServer { shared, listeners, addresses })
@@ -136,8 +139,8 @@ impl SshServer {
         Handle { shared: Arc::clone(&self.shared), addresses: self.addresses.clone() }
     }
 
-    /// Serves until `drain` is cancelled: then nothing new is accepted, what runs may finish for `limits.drain`, the rest is cut.
-    /// Returns when all connections have ended.
+    /// Serves until `drain` is cancelled: then nothing new is accepted, who transfers nothing is cut, transfers that run may finish for
+    /// `limits.drain`, the rest is cut. Returns when all connections have ended.
     pub async fn run(self, drain: CancellationToken) {
         let mut loops = JoinSet::new();
         for (listener, proxy) in self.listeners {
@@ -150,6 +153,7 @@ impl SshServer {
             }
         }
         let shared = self.shared;
+        shared.drain.cancel();
         shared.tasks.close();
         if tokio::time::timeout(shared.config.limits.drain, shared.tasks.wait()).await.is_err() {
             tracing::info!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crates from low to high; a crate uses only what stands before it. The test crate may use anything and is used by nothing.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "flotilla-model",
     "flotilla-proto",
     "flotilla-cluster",
@@ -16,6 +16,7 @@ const ORDER: [&str; 12] = [
     "flotilla-ssh",
     "flotilla-api",
     "flotilla",
+    "flotilla-check",
     "flotilla-jepsen",
 ];
 

@@ -221,6 +221,15 @@ pub struct Usage {
     pub files: u64,
 }
 
+/// What was counted while the account was in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageInUse {
+    /// Each inode once, with the largest size that was seen.
+    pub all: Usage,
+    /// Of it in staging folders.
+    pub staged: Usage,
+}
+
 /// One configured storage on this node.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
@@ -243,6 +252,9 @@ pub trait Storage: Send + Sync + 'static {
     async fn fence(&self, account: u64, epoch: u64, guard: &GuardRef) -> VfsResult<()>;
     /// Counts what a root stores, staging folders of the account included: `syncfs`, then a walk. Bounded memory.
     async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage>;
+    /// The same while files are published, caught and removed: staging, the tree, staging again. What is published or caught meanwhile is
+    /// counted, once; what is renamed may be missed.
+    async fn scan_in_use(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<UsageInUse>;
 }
 
 /// One root, opened once per session or shared by sessions; every resolution stays under its descriptor.

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Capability, GuardRef, Marker, NoGuard, Owner, Root, Storage, Usage, VfsError, VfsResult};
+use crate::backend::{
+    Capability, GuardRef, Marker, NoGuard, Owner, Root, Storage, Usage, UsageInUse, VfsError, VfsResult,
+};
 
 mod attributes;
 mod capture;
@@ -180,5 +182,9 @@ impl Storage for LocalStorage {
     async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage> {
         let (shared, path, guard) = (self.0.clone(), path.to_owned(), guard.clone());
         blocking(move || scan::scan(&shared, &path, account, &guard)).await
+    }
+    async fn scan_in_use(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<UsageInUse> {
+        let (shared, path, guard) = (self.0.clone(), path.to_owned(), guard.clone());
+        blocking(move || scan::scan_in_use(&shared, &path, account, &guard)).await
     }
 }

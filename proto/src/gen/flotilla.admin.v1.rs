@@ -11,6 +11,30 @@ pub struct Page {
     #[prost(enumeration = "Consistency", tag = "3")]
     pub consistency: i32,
 }
+/// How far something is that takes its time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Progress {
+    /// What is being done, in a few words.
+    #[prost(string, tag = "1")]
+    pub stage: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub done: u64,
+    /// 0 = not known.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+    /// Of what: bytes, records, sessions, log entries.
+    #[prost(string, tag = "4")]
+    pub unit: ::prost::alloc::string::String,
+    /// What has to happen before it goes on; empty: nothing.
+    #[prost(string, tag = "5")]
+    pub waits_for: ::prost::alloc::string::String,
+    /// It is over, and this is the last message.
+    #[prost(bool, tag = "6")]
+    pub ended: bool,
+    /// What is said holds at this index.
+    #[prost(uint64, tag = "7")]
+    pub log_index: u64,
+}
 /// What a change did.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeResult {
@@ -1574,6 +1598,12 @@ pub mod admins_server {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveBackupRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchLoadRequest {
+    /// The load's `Flotilla-Request-Id`.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveBackupResponse {
     #[prost(oneof = "save_backup_response::Part", tags = "1, 2, 3")]
     pub part: ::core::option::Option<save_backup_response::Part>,
@@ -1739,6 +1769,31 @@ pub mod backups_client {
                 .insert(GrpcMethod::new("flotilla.admin.v1.Backups", "SaveBackup"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// How far a `POST /api/v2/loaddata` of the answering node is: at once and as it goes, until it has ended. Needs the permission `*`.
+        pub async fn watch_load(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchLoadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flotilla.admin.v1.Backups/WatchLoad",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flotilla.admin.v1.Backups", "WatchLoad"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1766,6 +1821,17 @@ pub mod backups_server {
             &self,
             request: tonic::Request<super::SaveBackupRequest>,
         ) -> std::result::Result<tonic::Response<Self::SaveBackupStream>, tonic::Status>;
+        /// Server streaming response type for the WatchLoad method.
+        type WatchLoadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// How far a `POST /api/v2/loaddata` of the answering node is: at once and as it goes, until it has ended. Needs the permission `*`.
+        async fn watch_load(
+            &self,
+            request: tonic::Request<super::WatchLoadRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchLoadStream>, tonic::Status>;
     }
     /// Copies of the replicated state. Files of users are no part of them.
     #[derive(Debug)]
@@ -1890,6 +1956,52 @@ pub mod backups_server {
                     };
                     Box::pin(fut)
                 }
+                "/flotilla.admin.v1.Backups/WatchLoad" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchLoadSvc<T: Backups>(pub Arc<T>);
+                    impl<
+                        T: Backups,
+                    > tonic::server::ServerStreamingService<super::WatchLoadRequest>
+                    for WatchLoadSvc<T> {
+                        type Response = super::Progress;
+                        type ResponseStream = T::WatchLoadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchLoadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Backups>::watch_load(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchLoadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1979,6 +2091,13 @@ pub struct NodeStatus {
     pub version: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchNodeRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(enumeration = "NodeGoal", tag = "2")]
+    pub goal: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PingRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PingResponse {
@@ -1988,6 +2107,35 @@ pub struct PingResponse {
     pub version: ::prost::alloc::string::String,
     #[prost(uint64, tag = "3")]
     pub log_index: u64,
+}
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeGoal {
+    /// It has its lease and has applied what was in the log, and its part in votes is settled.
+    Unspecified = 0,
+    /// It has no lease any more: drained, removed, or dead.
+    Gone = 1,
+}
+impl NodeGoal {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_GOAL_UNSPECIFIED",
+            Self::Gone => "NODE_GOAL_GONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_GOAL_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_GOAL_GONE" => Some(Self::Gone),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod cluster_client {
@@ -2102,6 +2250,32 @@ pub mod cluster_client {
                 .insert(GrpcMethod::new("flotilla.admin.v1.Cluster", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// How far a node's coming or going is: at once and at each change, until it has ended. Told from the answering node's own
+        /// knowledge. Permission view_status.
+        pub async fn watch_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flotilla.admin.v1.Cluster/WatchNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flotilla.admin.v1.Cluster", "WatchNode"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Does a linearizable read: answers only while there is a quorum. Any valid token.
         pub async fn ping(
             &mut self,
@@ -2144,6 +2318,18 @@ pub mod cluster_server {
             &self,
             request: tonic::Request<super::GetStatusRequest>,
         ) -> std::result::Result<tonic::Response<super::ClusterStatus>, tonic::Status>;
+        /// Server streaming response type for the WatchNode method.
+        type WatchNodeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// How far a node's coming or going is: at once and at each change, until it has ended. Told from the answering node's own
+        /// knowledge. Permission view_status.
+        async fn watch_node(
+            &self,
+            request: tonic::Request<super::WatchNodeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchNodeStream>, tonic::Status>;
         /// Does a linearizable read: answers only while there is a quorum. Any valid token.
         async fn ping(
             &self,
@@ -2265,6 +2451,52 @@ pub mod cluster_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/flotilla.admin.v1.Cluster/WatchNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchNodeSvc<T: Cluster>(pub Arc<T>);
+                    impl<
+                        T: Cluster,
+                    > tonic::server::ServerStreamingService<super::WatchNodeRequest>
+                    for WatchNodeSvc<T> {
+                        type Response = super::Progress;
+                        type ResponseStream = T::WatchNodeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cluster>::watch_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -5126,6 +5358,14 @@ pub struct ListScansResponse {
     #[prost(uint64, tag = "2")]
     pub log_index: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchScanRequest {
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    /// From the answer to ScanQuota: an older scan is not the one that is meant. 0: the last one is as good.
+    #[prost(uint64, tag = "2")]
+    pub after_log_index: u64,
+}
 /// Generated client implementations.
 pub mod quotas_client {
     #![allow(
@@ -5242,7 +5482,7 @@ pub mod quotas_client {
                 .insert(GrpcMethod::new("flotilla.admin.v1.Quotas", "GetQuota"));
             self.inner.unary(req, path, codec).await
         }
-        /// Asks for a scan; it runs when the folder is idle. Permission quota_scans.
+        /// Asks for a scan; it runs while the folder is in use, too. Permission quota_scans.
         pub async fn scan_quota(
             &mut self,
             request: impl tonic::IntoRequest<super::ScanQuotaRequest>,
@@ -5266,6 +5506,31 @@ pub mod quotas_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("flotilla.admin.v1.Quotas", "ScanQuota"));
             self.inner.unary(req, path, codec).await
+        }
+        /// How far a scan is: at once and at each change, until one has ended that was asked for. Permission quota_scans.
+        pub async fn watch_scan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchScanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flotilla.admin.v1.Quotas/WatchScan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flotilla.admin.v1.Quotas", "WatchScan"));
+            self.inner.server_streaming(req, path, codec).await
         }
         /// Users whose folder waits for a scan or is being scanned. Permission quota_scans.
         pub async fn list_scans(
@@ -5315,7 +5580,7 @@ pub mod quotas_server {
             tonic::Response<super::GetQuotaResponse>,
             tonic::Status,
         >;
-        /// Asks for a scan; it runs when the folder is idle. Permission quota_scans.
+        /// Asks for a scan; it runs while the folder is in use, too. Permission quota_scans.
         async fn scan_quota(
             &self,
             request: tonic::Request<super::ScanQuotaRequest>,
@@ -5323,6 +5588,17 @@ pub mod quotas_server {
             tonic::Response<super::ScanQuotaResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchScan method.
+        type WatchScanStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// How far a scan is: at once and at each change, until one has ended that was asked for. Permission quota_scans.
+        async fn watch_scan(
+            &self,
+            request: tonic::Request<super::WatchScanRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchScanStream>, tonic::Status>;
         /// Users whose folder waits for a scan or is being scanned. Permission quota_scans.
         async fn list_scans(
             &self,
@@ -5490,6 +5766,52 @@ pub mod quotas_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/flotilla.admin.v1.Quotas/WatchScan" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchScanSvc<T: Quotas>(pub Arc<T>);
+                    impl<
+                        T: Quotas,
+                    > tonic::server::ServerStreamingService<super::WatchScanRequest>
+                    for WatchScanSvc<T> {
+                        type Response = super::Progress;
+                        type ResponseStream = T::WatchScanStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchScanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Quotas>::watch_scan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchScanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,9 +1,10 @@
 //! The two clocks of leases (`PROTOCOL.md` 1.4): CLOCK_BOOTTIME counts suspend, CLOCK_MONOTONIC_RAW cannot be slewed.
 
+use flotilla_model::WallTime;
 use rustix::time::{ClockId, clock_gettime};
 
 /// One reading of both clocks, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Clocks {
     pub boot: u64,
     pub raw: u64,
@@ -23,6 +24,12 @@ impl Clocks {
 /// Where clock readings come from; simulations have their own.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Clocks;
+
+    /// The wall clock, for what a leader writes into its entries as policy: no lease reads it.
+    fn wall(&self) -> WallTime {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        WallTime(since.map_or(0, |since| since.as_millis() as u64))
+    }
 }
 
 /// The kernel's clocks.

@@ -93,6 +93,13 @@ impl Lease {
         self.check().is_err()
     }
 
+    /// When it ends by each clock, and whether it was found dead.
+    pub fn deadline(&self) -> (Clocks, bool) {
+        let boot = self.boot_deadline.load(Ordering::Acquire);
+        let raw = self.raw_deadline.load(Ordering::Acquire);
+        (Clocks { boot, raw }, self.dead.load(Ordering::Acquire))
+    }
+
     /// Nanoseconds left by the clock that is nearer to its deadline; 0 when dead.
     pub fn remaining_ns(&self) -> u64 {
         if self.check().is_err() {

@@ -95,6 +95,20 @@ pub enum ProbeAnswer {
     Gone,
 }
 
+/// A file that a session reads or writes now. For people; nothing is decided by it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ActiveTransfer {
+    pub session: SessionId,
+    /// Otherwise a download.
+    pub upload: bool,
+    /// Milliseconds since the epoch, by the node's clock.
+    pub started_at: u64,
+    /// Bytes that were moved.
+    pub size: u64,
+    /// As the client sees it.
+    pub path: String,
+}
+
 /// The node's side of effects. Called by the cluster, in order.
 #[async_trait]
 pub trait Agent: Send + Sync + 'static {
@@ -104,7 +118,15 @@ pub trait Agent: Send + Sync + 'static {
 
     /// A login elsewhere met the limit: are these sessions of this node still alive? At most 2.5 s.
     async fn probe(&self, sessions: Vec<SessionId>) -> Vec<ProbeAnswer>;
+
+    /// What this node's sessions read and write now, at most `MAX_TRANSFERS`.
+    fn transfers(&self) -> Vec<ActiveTransfer> {
+        Vec::new()
+    }
 }
+
+/// Transfers that one node tells of.
+pub const MAX_TRANSFERS: usize = 10_000;
 
 /// The cluster as the rest of the node sees it.
 #[async_trait]
@@ -159,6 +181,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// Tells a node's process to drain and end, as SIGTERM does. Answered when it has begun.
     async fn drain(&self, node: NodeId, _deadline: std::time::Duration) -> Result<(), ManageError> {
         Err(ManageError::Refused(format!("node {node} is no process")))
+    }
+
+    /// What a node's sessions read and write now. `None`: no answer in time or unreachable.
+    async fn transfers(&self, _node: NodeId, _deadline: std::time::Duration) -> Option<Vec<ActiveTransfer>> {
+        None
     }
 
     /// Asks a node about its sessions (2.5). `None`: no answer in time or unreachable.

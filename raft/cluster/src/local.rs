@@ -9,7 +9,8 @@ use flotilla_model::*;
 use tokio::sync::watch;
 
 use crate::{
-    Agent, Changed, Clock, Cluster, Lease, ProbeAnswer, Status, SubmitError, Submitted, SystemClock, Unavailable,
+    ActiveTransfer, Agent, Changed, Clock, Cluster, Lease, ProbeAnswer, Status, SubmitError, Submitted, SystemClock,
+    Unavailable,
 };
 
 /// Applies each command at once, on the caller's thread. Its lease is renewed by `renew`, not by itself.
@@ -160,6 +161,10 @@ impl Cluster for LocalCluster {
     async fn cuts_effective(&self, _nodes: &[NodeId], _index: LogIndex, _deadline: Duration) -> Vec<NodeId> {
         Vec::new()
     }
+    async fn transfers(&self, node: NodeId, _deadline: Duration) -> Option<Vec<ActiveTransfer>> {
+        self.agent.get().filter(|_| node == self.node()).map(|agent| agent.transfers())
+    }
+
     async fn probe(&self, _node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>> {
         match self.agent.get() {
             Some(agent) => Some(agent.probe(sessions).await),

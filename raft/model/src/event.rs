@@ -109,6 +109,11 @@ pub enum Fact {
         bytes: u64,
         files: u64,
     },
+    /// A scan of an account in use ended without a result; it stays marked.
+    ScanGivenUp {
+        account: AccountId,
+        reason: String,
+    },
     AccountMarked {
         account: AccountId,
         reason: String,

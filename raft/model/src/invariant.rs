@@ -10,6 +10,7 @@ mod holders_count_sessions;
 mod indices_agree;
 mod limited_users_counted;
 mod roots_apart;
+mod scans_in_order;
 mod sessions_within_limit;
 
 pub use accounts_used::accounts_used;
@@ -22,6 +23,7 @@ pub use holders_count_sessions::holders_count_sessions;
 pub use indices_agree::indices_agree;
 pub use limited_users_counted::limited_users_counted;
 pub use roots_apart::roots_apart;
+pub use scans_in_order::scans_in_order;
 pub use sessions_within_limit::sessions_within_limit;
 
 use crate::State;
@@ -51,5 +53,6 @@ pub fn check_all(state: &State) -> Result<(), Violation> {
     grants_within_limit(state)?;
     ended_epochs_bounded(state)?;
     accounts_used(state)?;
+    scans_in_order(state)?;
     epochs_belong_to_nodes(state)
 }

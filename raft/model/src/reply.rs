@@ -204,4 +204,8 @@ pub enum AccountRefusal {
     ScanUnderWay { node: NodeId },
     #[error("the scan was overtaken: the account was used since it began")]
     ScanOvertaken,
+    #[error("not every node that uses the account has confirmed the scan")]
+    ScanUnconfirmed,
+    #[error("the lease of node {node} ended during the scan: what it stored meanwhile is not known")]
+    EndedDuringScan { node: NodeId },
 }

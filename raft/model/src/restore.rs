@@ -58,6 +58,7 @@ fn closed(row: &Account, index: LogIndex, wall: WallTime) -> Account {
         marked: true,
         marked_wall: wall,
         forced: false,
+        asked: false,
         uncertain: true,
         holders: BTreeMap::new(),
         waiters: BTreeMap::new(),
@@ -65,6 +66,8 @@ fn closed(row: &Account, index: LogIndex, wall: WallTime) -> Account {
         credited: Arc::default(),
         activity: index,
         scan: None,
+        scan_tries: 0,
+        scan_given_up: None,
         revision: index,
         ..row.clone()
     }

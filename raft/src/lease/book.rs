@@ -2,6 +2,8 @@
 //!
 //! Pure bookkeeping over clock readings that are handed in; apply, the keeper and the leader's duty share it under a lock.
 
+mod frozen;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use flotilla_cluster::lease::RHO_PERCENT;
 use flotilla_cluster::{Clock, Clocks, Lease};
 use flotilla_model::command::Renew;
 use flotilla_model::{Command, Done, Entry, Epoch, NodeId, Reply, State};
+pub use frozen::{Frozen, FrozenLease};
 use tokio::sync::watch;
 
 use crate::metric;
@@ -20,7 +23,7 @@ const SENDS: usize = 64;
 const SLOW_WAY: Duration = Duration::from_secs(1);
 
 /// When this replica applied a node's last renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Note {
     pub epoch: Epoch,
     pub renewal: u64,
@@ -166,11 +169,17 @@ impl LeaseBook {
     }
 
     fn end_if_replaced(&mut self, state: &State) {
-        let Some(lease) = &self.lease else { return };
-        if !state.epoch_alive(self.node, lease.epoch()) && !lease.is_dead() {
-            tracing::warn!(event = "lease_lost", epoch = lease.epoch().0, reason = "ended in the log");
-            self.kill();
-        }
+        let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_dead()) else { return };
+        // Who is being removed serves nobody from then on, although its lease would still run.
+        let reason = if state.node(self.node).is_some_and(|row| row.leaving) {
+            "removed from the cluster"
+        } else if !state.epoch_alive(self.node, lease.epoch()) {
+            "ended in the log"
+        } else {
+            return;
+        };
+        tracing::warn!(event = "lease_lost", epoch = lease.epoch().0, reason);
+        self.kill();
     }
 
     fn kill(&self) {
@@ -241,6 +250,10 @@ impl LeaseBook {
                 }
                 Pending::Renewed { number, sent } => {
                     note_way(number, self.clock.now().larger_since(sent));
+                    #[cfg(feature = "planted-bugs")]
+                    let now = flotilla_model::planted::is("extension-from-apply").then(|| self.clock.now());
+                    #[cfg(feature = "planted-bugs")]
+                    let sent = now.unwrap_or(sent);
                     if let Some(lease) = &self.lease {
                         lease.extend(sent);
                     }

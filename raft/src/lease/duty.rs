@@ -7,11 +7,11 @@ use std::time::Duration;
 use flotilla_cluster::Clocks;
 use flotilla_cluster::lease::EXPIRY_NS;
 use flotilla_model::command::{Expire, Renew};
-use flotilla_model::{Command, CommandId, Envelope, Epoch, NodeId};
+use flotilla_model::{Command, CommandId, Envelope, Epoch, Node, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::Renewal;
+use super::{Note, Renewal};
 use crate::propose::{LeaderQueue, Outcome};
 use crate::shared::Shared;
 
@@ -140,15 +140,21 @@ impl LeaderDuty {
         let now = self.shared.clock.now();
         let state = self.shared.state();
         for row in state.nodes().filter(|row| row.alive) {
-            let Some(note) = self.shared.book().note(row.id) else { continue };
-            let over = note.epoch == row.last_epoch && now.smaller_since(note.at) >= EXPIRY_NS;
-            let waits = term.pending.get(&row.id).is_some_and(|(epoch, _)| *epoch == note.epoch);
-            if !over || waits || !expiring.insert(row.id) {
+            let (note, waiting) = (self.shared.book().note(row.id), term.pending.get(&row.id).copied());
+            let Some(expire) = due_expiry(row, note, waiting, now) else { continue };
+            if !expiring.insert(row.id) {
                 continue;
             }
-            tracing::warn!(event = "lease_expiring", node = row.id.0, epoch = note.epoch.0, renewal = note.renewal);
-            let expire = Expire { node: row.id, epoch: note.epoch, last_renewal: note.renewal };
+            let (epoch, renewal) = (expire.epoch.0, expire.last_renewal);
+            tracing::warn!(event = "lease_expiring", node = row.id.0, epoch, renewal);
             self.propose(term.term, Command::Expire(expire), Some((row.id, ended.clone())));
         }
     }
+}
+
+/// The end of a node's lease, once this replica's note of its last renewal is old on both clocks and none waits to be logged.
+pub fn due_expiry(row: &Node, note: Option<Note>, waiting: Option<(Epoch, u64)>, now: Clocks) -> Option<Expire> {
+    let note = note.filter(|note| note.epoch == row.last_epoch && now.smaller_since(note.at) >= EXPIRY_NS)?;
+    let waits = waiting.is_some_and(|(epoch, _)| epoch == note.epoch);
+    (!waits).then_some(Expire { node: row.id, epoch: note.epoch, last_renewal: note.renewal })
 }

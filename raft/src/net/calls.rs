@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use flotilla_cluster::ProbeAnswer;
 use flotilla_model::{LogIndex, NodeId, SessionId};
 use futures::future::join_all;
@@ -63,6 +64,37 @@ fn unknown_node(node: NodeId) -> CallError {
     CallError::NotSent(format!("no address of node {node} is known"))
 }
 
+/// What a node asks of others, beside openraft, for its commands, its lease and its reads.
+#[async_trait]
+pub trait Calls: Send + Sync + 'static {
+    /// Commands for the leader; one outcome each.
+    async fn propose(&self, node: NodeId, group: &Forwarded, within: Duration) -> Result<Vec<Outcome>, CallError>;
+    /// Whether the peer took the renewal, as the leader.
+    async fn renew(&self, node: NodeId, renewal: &Renewal, within: Duration) -> Result<bool, CallError>;
+    /// One ReadIndex round at the leader.
+    async fn read_index(&self, node: NodeId, within: Duration) -> Result<LogIndex, CallError>;
+}
+
+#[async_trait]
+impl Calls for Peers {
+    async fn propose(&self, node: NodeId, group: &Forwarded, within: Duration) -> Result<Vec<Outcome>, CallError> {
+        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
+        call(group, within, |frame| async move { client.propose(frame).await }).await
+    }
+
+    async fn renew(&self, node: NodeId, renewal: &Renewal, within: Duration) -> Result<bool, CallError> {
+        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.control;
+        call(renewal, within, |frame| async move { client.renew(frame).await }).await
+    }
+
+    async fn read_index(&self, node: NodeId, within: Duration) -> Result<LogIndex, CallError> {
+        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
+        let answer: Result<LogIndex, String> =
+            call(&(), within, |frame| async move { client.read_index(frame).await }).await?;
+        answer.map_err(CallError::NotSent)
+    }
+}
+
 /// How often the connections for cuts are looked after, and how long one look may take.
 const LOOK_AFTER: Duration = Duration::from_millis(1_500);
 
@@ -80,25 +112,6 @@ impl Peers {
             }
             tokio::time::sleep(LOOK_AFTER).await;
         }
-    }
-
-    pub async fn propose(&self, node: NodeId, group: &Forwarded, within: Duration) -> Result<Vec<Outcome>, CallError> {
-        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
-        call(group, within, |frame| async move { client.propose(frame).await }).await
-    }
-
-    /// Whether the peer took the renewal, as the leader.
-    pub async fn renew(&self, node: NodeId, renewal: &Renewal, within: Duration) -> Result<bool, CallError> {
-        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.control;
-        call(renewal, within, |frame| async move { client.renew(frame).await }).await
-    }
-
-    /// One ReadIndex round at the leader.
-    pub async fn read_index(&self, node: NodeId, within: Duration) -> Result<LogIndex, CallError> {
-        let mut client = self.channels(node).ok_or_else(|| unknown_node(node))?.bulk;
-        let answer: Result<LogIndex, String> =
-            call(&(), within, |frame| async move { client.read_index(frame).await }).await?;
-        answer.map_err(CallError::NotSent)
     }
 
     /// Whether the peer's cuts up to the index became effective in time.

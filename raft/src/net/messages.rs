@@ -1,5 +1,6 @@
 //! Bodies of the calls that are neither openraft's nor proposals.
 
+use flotilla_cluster::ActiveTransfer;
 use flotilla_model::{LogIndex, NodeId, SessionId};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub enum Manage {
     OfferKey(String),
     /// To say which cluster keys it has.
     Keys,
+    /// To say what its sessions read and write now.
+    Transfers,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,7 @@ pub enum Managed {
     Leads(NodeId),
     Keys(String),
     Refused(String),
+    Transfers(Vec<ActiveTransfer>),
 }
 
 pub fn frame<T: Serialize>(value: &T) -> Frame {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flotilla_model::NodeId;
+use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -64,11 +65,28 @@ pub struct PeerStream {
     stream: TlsStream<TcpStream>,
     peer: PeerNode,
     rosters: Arc<Rosters>,
+    /// Wakes the reader when the peer's membership ends: nothing else may move on the connection by then.
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl PeerStream {
+    fn new(stream: TlsStream<TcpStream>, peer: PeerNode, rosters: Arc<Rosters>) -> PeerStream {
+        let ended = Box::pin(ended(peer.clone(), Arc::clone(&rosters)).fuse());
+        PeerStream { stream, peer, rosters, ended }
+    }
+
     fn admitted(&self) -> io::Result<()> {
         self.peer.still_admitted(&self.rosters).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+}
+
+/// Returns when the peer is no member any more.
+async fn ended(peer: PeerNode, rosters: Arc<Rosters>) {
+    let mut changes = rosters.changes();
+    while peer.still_admitted(&rosters).is_ok() {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -168,7 +186,7 @@ impl Greeter {
         let peer = self.tls.peer(Some(certificates)).map_err(io::Error::other)?;
         let vouched_by = self.us.exchange(&mut stream, &peer, HELLO_WITHIN).await?;
         let peer = PeerNode { shown: peer, vouched_by };
-        Ok(Some(PeerStream { stream, peer, rosters: Arc::clone(&self.us.rosters) }))
+        Ok(Some(PeerStream::new(stream, peer, Arc::clone(&self.us.rosters))))
     }
 }
 
@@ -181,7 +199,9 @@ impl Connected for PeerStream {
 }
 
 impl AsyncRead for PeerStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.admitted()?;
+        let _woken_at_the_end = self.ended.as_mut().poll(cx);
         self.admitted()?;
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }

@@ -5,29 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::join_all;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::storage::Snapshot as RaftSnapshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::messages::{EffectiveQuestion, ProbeQuestion, SnapshotHead, body, frame};
 use super::server::PeerNode;
 use super::wire::Frame;
 use super::wire::peer_server::Peer;
+use crate::core::Core;
 use crate::lease::Renewal;
 use crate::manage::Manager;
-use crate::propose::{Forwarded, Proposer};
-use crate::read;
-use crate::shared::Shared;
 use crate::snapshot::{SnapshotFile, receiving_path};
-use crate::types::Raft;
 
-/// A group's commands wait at most this long at the leader, whatever was asked.
+/// A question about cuts waits at most this long, whatever was asked.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A login elsewhere waits 2 s for a probe (`PROTOCOL.md` 2.5).
 const PROBE_WITHIN: Duration = Duration::from_millis(2_500);
@@ -36,9 +32,7 @@ const SNAPSHOT_MAX: u64 = 64 << 30;
 
 #[derive(Clone)]
 pub struct PeerService {
-    pub raft: Raft,
-    pub shared: Arc<Shared>,
-    pub proposer: Proposer,
+    pub core: Core,
     pub snapshot_dir: PathBuf,
     pub received: Arc<AtomicU64>,
     pub manager: Manager,
@@ -112,21 +106,21 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
-        let answers = self.raft.stream_append(decoded(request.into_inner()));
+        let answers = self.core.raft.stream_append(decoded(request.into_inner()));
         let frames = answers.map(|answer| answer.map(|answer| frame(&answer)).map_err(failed));
         Ok(Response::new(Box::pin(frames)))
     }
 
     async fn vote(&self, request: Request<Frame>) -> Answered {
-        answer(&self.raft.vote(question(&request)?).await.map_err(failed)?)
+        answer(&self.core.raft.vote(question(&request)?).await.map_err(failed)?)
     }
 
     async fn pre_vote(&self, request: Request<Frame>) -> Answered {
-        answer(&self.raft.pre_vote(question(&request)?).await.map_err(failed)?)
+        answer(&self.core.raft.pre_vote(question(&request)?).await.map_err(failed)?)
     }
 
     async fn append(&self, request: Request<Frame>) -> Answered {
-        answer(&self.raft.append_entries(question(&request)?).await.map_err(failed)?)
+        answer(&self.core.raft.append_entries(question(&request)?).await.map_err(failed)?)
     }
 
     async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Answered {
@@ -135,21 +129,15 @@ impl Peer for PeerService {
         let head: SnapshotHead = body(&first).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let snapshot = self.receive(&mut stream).await?;
         let snapshot = RaftSnapshot { meta: head.meta, snapshot };
-        answer(&self.raft.install_full_snapshot(head.vote, snapshot).await.map_err(failed)?)
+        answer(&self.core.raft.install_full_snapshot(head.vote, snapshot).await.map_err(failed)?)
     }
 
     async fn transfer_leader(&self, request: Request<Frame>) -> Answered {
-        answer(&self.raft.handle_transfer_leader(question(&request)?).await.map_err(failed)?)
+        answer(&self.core.raft.handle_transfer_leader(question(&request)?).await.map_err(failed)?)
     }
 
     async fn propose(&self, request: Request<Frame>) -> Answered {
-        let forwarded: Forwarded = question(&request)?;
-        let deadline = Instant::now() + Duration::from_millis(forwarded.within_ms).min(LONGEST);
-        let queue = &self.proposer.queue;
-        let outcomes = forwarded.commands.into_iter().map(|envelope| queue.push(envelope, None, deadline));
-        // All are queued, in order, before the first is awaited.
-        let outcomes: Vec<_> = outcomes.collect();
-        answer(&join_all(outcomes).await)
+        answer(&self.core.propose(question(&request)?).await)
     }
 
     async fn renew(&self, request: Request<Frame>) -> Answered {
@@ -157,17 +145,17 @@ impl Peer for PeerService {
         if renewal.node != caller(&request)? {
             return Err(Status::permission_denied("a node renews its own lease only"));
         }
-        answer(&self.proposer.take_renewal(renewal))
+        answer(&self.core.renew(renewal))
     }
 
     async fn read_index(&self, request: Request<Frame>) -> Answered {
         let () = question(&request)?;
-        answer(&read::leader_index(&self.raft).await)
+        answer(&self.core.read_index().await)
     }
 
     async fn cuts_effective(&self, request: Request<Frame>) -> Answered {
         let asked: EffectiveQuestion = question(&request)?;
-        let mut applied = self.shared.applied();
+        let mut applied = self.core.shared.applied();
         let within = Duration::from_millis(asked.within_ms).min(LONGEST);
         let reached = timeout(within, applied.wait_for(|applied| *applied >= asked.index)).await;
         answer(&matches!(reached, Ok(Ok(_))))
@@ -175,7 +163,7 @@ impl Peer for PeerService {
 
     async fn probe(&self, request: Request<Frame>) -> Answered {
         let asked: ProbeQuestion = question(&request)?;
-        let answers = match self.shared.agent() {
+        let answers = match self.core.shared.agent() {
             Some(agent) => timeout(PROBE_WITHIN, agent.probe(asked.sessions)).await.ok(),
             None => None,
         };

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Forwarded, GROUP_BYTES, GROUP_COMMANDS, Outcome, size_of};
-use crate::net::{CallError, Peers};
+use crate::net::{CallError, Calls};
 
 const QUEUE: usize = 4_096;
 /// Groups under way to one peer.
@@ -26,14 +26,14 @@ struct Waiting {
 /// One queue and task per peer that has ever led.
 #[derive(Clone)]
 pub struct Forwarder {
-    peers: Arc<Peers>,
+    calls: Arc<dyn Calls>,
     queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Waiting>>>>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Forwarder {
-    pub fn new(peers: Arc<Peers>, runtime: tokio::runtime::Handle) -> Self {
-        Forwarder { peers, queues: Arc::default(), runtime }
+    pub fn new(calls: Arc<dyn Calls>, runtime: tokio::runtime::Handle) -> Self {
+        Forwarder { calls, queues: Arc::default(), runtime }
     }
 
     pub async fn send(&self, leader: NodeId, envelope: Envelope, deadline: Instant) -> Outcome {
@@ -48,14 +48,14 @@ impl Forwarder {
         let mut queues = self.queues.lock().expect("no panic while the queues are locked");
         let make = || {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            self.runtime.spawn(run(Arc::clone(&self.peers), leader, waiting));
+            self.runtime.spawn(run(Arc::clone(&self.calls), leader, waiting));
             queue
         };
         queues.entry(leader).or_insert_with(make).clone()
     }
 }
 
-async fn run(peers: Arc<Peers>, leader: NodeId, mut waiting: mpsc::Receiver<Waiting>) {
+async fn run(calls: Arc<dyn Calls>, leader: NodeId, mut waiting: mpsc::Receiver<Waiting>) {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut kept = None;
     loop {
@@ -69,9 +69,9 @@ async fn run(peers: Arc<Peers>, leader: NodeId, mut waiting: mpsc::Receiver<Wait
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (group, next) = gather(first, &mut waiting);
         kept = next;
-        let peers = Arc::clone(&peers);
+        let calls = Arc::clone(&calls);
         tokio::spawn(async move {
-            send_group(&peers, leader, group).await;
+            send_group(&*calls, leader, group).await;
             drop(permit);
         });
     }
@@ -91,13 +91,13 @@ fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> (Vec<Waiting
     (group, None)
 }
 
-async fn send_group(peers: &Peers, leader: NodeId, group: Vec<Waiting>) {
+async fn send_group(calls: &dyn Calls, leader: NodeId, group: Vec<Waiting>) {
     let now = Instant::now();
     let last = group.iter().map(|one| one.deadline).max().unwrap_or(now);
     let within = last.saturating_duration_since(now).min(LONGEST);
     let (commands, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.envelope, one.answer)).unzip();
     let forwarded = Forwarded { commands, within_ms: within.as_millis() as u64 };
-    let outcomes = match peers.propose(leader, &forwarded, within).await {
+    let outcomes = match calls.propose(leader, &forwarded, within).await {
         Ok(outcomes) if outcomes.len() == answers.len() => outcomes,
         Ok(_) => vec![Outcome::Unknown("the leader answered another number of commands".to_owned()); answers.len()],
         Err(CallError::NotSent(why)) => vec![Outcome::NotAppended(why); answers.len()],

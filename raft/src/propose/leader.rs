@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_model::{Entry, Envelope, LogTime, WallTime};
+use flotilla_model::{Entry, Envelope, LogTime};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -127,7 +127,7 @@ impl Grouper {
             group.into_iter().map(|proposal| (proposal.envelope, proposal.answer)).unzip();
         metric::proposed(&commands);
         let count = self.shared.clock.now().boot.saturating_sub(base.boot) / 1_000_000;
-        let entry = Entry { time: LogTime(base.time.0 + count), wall: wall_now(), commands };
+        let entry = Entry { time: LogTime(base.time.0 + count), wall: self.shared.clock.wall(), commands };
         let payload = Payload(Bytes::from(entry.encode()));
         let (responder, applied) = ProgressResponder::complete_only();
         let Ok(leader) = self.raft.as_leader().map(|leader| leader.to_committed_leader_id()) else {
@@ -170,9 +170,4 @@ fn answer_all(answers: Vec<oneshot::Sender<Outcome>>, outcome: &Outcome) {
 
 fn refuse(group: Vec<Proposal>, why: &str) {
     answer_all(group.into_iter().map(|one| one.answer).collect(), &Outcome::NotAppended(why.to_owned()));
-}
-
-fn wall_now() -> WallTime {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    WallTime(now.map_or(0, |since| since.as_millis() as u64))
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::forward::Forwarder;
 use super::{GROUP_BYTES, LeaderQueue, Outcome, size_of};
 use crate::lease::Renewal;
-use crate::net::Peers;
+use crate::net::Calls;
 use crate::shared::Shared;
 
 /// Wait before the next attempt, unless the leader changes.
@@ -23,7 +23,7 @@ pub struct Proposer {
     pub shared: Arc<Shared>,
     pub queue: LeaderQueue,
     pub forwarder: Forwarder,
-    pub peers: Arc<Peers>,
+    pub calls: Arc<dyn Calls>,
     /// Renewals for this node's own leader duty.
     pub renewals: mpsc::Sender<Renewal>,
 }
@@ -47,6 +47,10 @@ impl Proposer {
         loop {
             let last = match timeout_at(deadline, self.attempt(envelope.clone(), deadline)).await {
                 Ok(Outcome::Applied { index, reply }) => {
+                    #[cfg(feature = "planted-bugs")]
+                    if flotilla_model::planted::is("answer-before-apply") {
+                        return Ok(Submitted { index, reply });
+                    }
                     self.applied_here(index, deadline).await?;
                     self.note_answered(id);
                     return Ok(Submitted { index, reply });
@@ -55,7 +59,8 @@ impl Proposer {
                 Ok(Outcome::Unknown(why)) => unknown.insert(why).clone(),
                 Err(_) => unknown.insert("no answer in time".to_owned()).clone(),
             };
-            if Instant::now() + AGAIN >= deadline {
+            // The next attempt, behind the pause, must have time to be refused: one that is cut off leaves its outcome unknown.
+            if Instant::now() + 2 * AGAIN >= deadline {
                 return Err(unknown.map_or(SubmitError::Unavailable(last), SubmitError::Unknown));
             }
             self.pause().await;
@@ -110,7 +115,7 @@ impl Proposer {
     }
 
     async fn renew_at(&self, leader: NodeId, renewal: Renewal, within: Duration) -> bool {
-        self.peers.renew(leader, &renewal, within).await.unwrap_or(false)
+        self.calls.renew(leader, &renewal, within).await.unwrap_or(false)
     }
 
     /// A renewal for this node as the leader.

@@ -24,6 +24,10 @@ pub enum Op {
 impl Op {
     /// Whether somebody relies on it being on the disk.
     pub fn needs_sync(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("no-sync") {
+            return false;
+        }
         !matches!(self, Op::Committed(_) | Op::Purged(_))
     }
 }

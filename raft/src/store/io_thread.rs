@@ -26,6 +26,12 @@ struct Request {
     done: Done,
 }
 
+/// Where operations queue on their way to the back end.
+pub trait Writer: Send + Sync + 'static {
+    /// Queues an operation. Operations are written and answered in the order of these calls.
+    fn push(&self, op: Op, done: Done) -> io::Result<()>;
+}
+
 #[derive(Clone)]
 pub struct IoThread {
     queue: SyncSender<Request>,
@@ -42,9 +48,10 @@ impl IoThread {
         })?;
         Ok(IoThread { queue })
     }
+}
 
-    /// Queues an operation. Operations are written and answered in the order of these calls.
-    pub fn push(&self, op: Op, done: Done) -> io::Result<()> {
+impl Writer for IoThread {
+    fn push(&self, op: Op, done: Done) -> io::Result<()> {
         self.queue.try_send(Request { op, done }).map_err(|error| match error {
             TrySendError::Full(_) => io::Error::other("the log's write queue is full"),
             TrySendError::Disconnected(_) => io::Error::other("the log's writer has ended"),

@@ -10,10 +10,13 @@ use openraft::alias::LogIdOf;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
-use super::backend::{LogReads, Op};
-use super::io_thread::IoThread;
+use super::backend::{LogReads, Op, Recovered};
+use super::io_thread::{IoThread, Writer};
+use super::redb_backend;
 use super::sled_backend::{self, Space};
 use super::tail::Tail;
+use crate::blocking;
+use crate::config::StoreChoice;
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
 /// Bytes of entries handed out at once.
@@ -30,7 +33,7 @@ struct Known {
 }
 
 struct Inner {
-    io: IoThread,
+    io: Box<dyn Writer>,
     reads: Box<dyn LogReads>,
     known: Mutex<Known>,
 }
@@ -42,6 +45,24 @@ pub struct LogStore {
 }
 
 impl LogStore {
+    /// Opens the store with the engine that is chosen; another one's is refused.
+    pub fn open_chosen(choice: StoreChoice, dir: &Path, guard: impl Send + 'static) -> io::Result<Self> {
+        match choice {
+            StoreChoice::Sled => Self::open_sled(dir, guard),
+            StoreChoice::Redb => Self::open_redb(dir, guard),
+        }
+    }
+
+    /// Opens the store on redb; `guard` (the folder's lock) is kept until its writer has closed it.
+    pub fn open_redb(dir: &Path, guard: impl Send + 'static) -> io::Result<Self> {
+        if sled_backend::is_there(dir) {
+            return Err(other_engine(dir, "sled", "redb"));
+        }
+        let (writer, reader, recovered) = redb_backend::open(dir)?;
+        let io = IoThread::spawn(writer, guard)?;
+        Self::open(Box::new(io), Box::new(reader), recovered)
+    }
+
     /// Opens the store; `guard` (the folder's lock) is kept until its writer has closed it.
     pub fn open_sled(dir: &Path, guard: impl Send + 'static) -> io::Result<Self> {
         Self::open_sled_within(dir, guard, Space::default())
@@ -49,9 +70,18 @@ impl LogStore {
 
     /// The same with another bound on the disk that it takes.
     pub fn open_sled_within(dir: &Path, guard: impl Send + 'static, space: Space) -> io::Result<Self> {
+        if dir.join(redb_backend::FILE).exists() {
+            return Err(other_engine(dir, "redb", "sled"));
+        }
         let (writer, reader, recovered) = sled_backend::open(dir, space)?;
+        let io = IoThread::spawn(writer, guard)?;
+        Self::open(Box::new(io), Box::new(reader), recovered)
+    }
+
+    /// A store over anything that writes and reads.
+    pub fn open(io: Box<dyn Writer>, reads: Box<dyn LogReads>, recovered: Recovered) -> io::Result<Self> {
         let last = match recovered.present {
-            Some((_, last)) => Some(read_one(&reader, last)?.log_id),
+            Some((_, last)) => Some(read_one(&*reads, last)?.log_id),
             None => recovered.purged,
         };
         let known = Known {
@@ -61,8 +91,7 @@ impl LogStore {
             last,
             tail: Tail::default(),
         };
-        let io = IoThread::spawn(writer, guard)?;
-        Ok(LogStore { inner: Arc::new(Inner { io, reads: Box::new(reader), known: Mutex::new(known) }) })
+        Ok(LogStore { inner: Arc::new(Inner { io, reads, known: Mutex::new(known) }) })
     }
 
     /// A snapshot reaches further than the log: a kill came between its installation and the purge behind it. What this node
@@ -98,8 +127,7 @@ impl LogStore {
             return Ok(entries);
         }
         let store = self.clone();
-        let read = tokio::task::spawn_blocking(move || store.read_stored(from, to, max_bytes));
-        read.await.map_err(io::Error::other)?
+        blocking::run(move || store.read_stored(from, to, max_bytes)).await
     }
 
     /// `None` if the newest entries do not begin where the range does.
@@ -153,7 +181,18 @@ impl Shown {
     }
 }
 
-fn read_one(reads: &impl LogReads, index: u64) -> io::Result<RaftEntry> {
+fn other_engine(dir: &Path, found: &str, asked: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "the log in {} was begun with {found}, but `[raft] store` says {asked}: set it to {found}, or remove this node from the \
+             cluster, empty its data folder and join anew",
+            dir.display()
+        ),
+    )
+}
+
+fn read_one(reads: &dyn LogReads, index: u64) -> io::Result<RaftEntry> {
     let found = reads.entries(index..=index, NO_LIMIT)?;
     let (_, bytes) = found.first().ok_or_else(|| io::Error::other("the last entry vanished while opening"))?;
     decode(bytes)
@@ -209,6 +248,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("vote-not-written") {
+            self.known().vote = Some(*vote);
+            return Ok(());
+        }
         self.write(Op::Vote(*vote)).await?;
         self.known().vote = Some(*vote);
         Ok(())

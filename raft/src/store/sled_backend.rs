@@ -21,6 +21,7 @@ use self::entries::EntryScan;
 use self::files::Files;
 use self::moving::{Leaving, Moving};
 use super::backend::{LogBackend, LogReads, Op, Recovered};
+use super::sealed::{damaged, opened, sealed};
 use crate::types::{LogId, Vote};
 
 const KEY_VOTE: &[u8] = b"v";
@@ -62,6 +63,11 @@ pub struct SledWriter {
 
 pub struct SledReader {
     tree: Arc<ArcSwap<Tree>>,
+}
+
+/// Whether the folder holds a log of this engine, or the beginning of one.
+pub fn is_there(dir: &Path) -> bool {
+    files::is_there(dir)
 }
 
 /// Opens or makes the store and checks what it holds.
@@ -114,10 +120,6 @@ fn recover(tree: &Tree) -> io::Result<(Recovered, u64)> {
     Ok((Recovered { vote, committed, purged, present }, bytes))
 }
 
-fn damaged(what: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("log store is damaged: {what}"))
-}
-
 fn to_io(error: sled::Error) -> io::Error {
     match error {
         sled::Error::Io(error) => error,
@@ -127,18 +129,12 @@ fn to_io(error: sled::Error) -> io::Error {
 
 fn read_key<T: serde::de::DeserializeOwned>(tree: &Tree, key: &[u8]) -> io::Result<Option<T>> {
     let Some(bytes) = tree.get(key).map_err(to_io)? else { return Ok(None) };
-    let (sum, body) = bytes.split_first_chunk::<4>().ok_or_else(|| damaged("a short value".to_owned()))?;
-    if u32::from_le_bytes(*sum) != crc32fast::hash(body) {
-        return Err(damaged("a value's checksum is wrong".to_owned()));
-    }
+    let body = opened(&bytes).ok_or_else(|| damaged("a value's checksum is wrong".to_owned()))?;
     flotilla_model::codec::decode(body).map(Some).map_err(|error| damaged(error.to_string()))
 }
 
 fn value_of<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let body = flotilla_model::codec::encode(value);
-    let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    bytes
+    sealed(&flotilla_model::codec::encode(value))
 }
 
 impl SledWriter {

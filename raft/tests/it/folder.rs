@@ -61,7 +61,11 @@ fn copy(from: &Path, to: &Path) {
         if found.file_type().expect("its type").is_dir() {
             copy(&found.path(), &target);
         } else {
-            std::fs::copy(found.path(), target).expect("copying");
+            match std::fs::copy(found.path(), target) {
+                // The log's last thread may still be removing what it needs no more.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => _ = copied.expect("copying"),
+            }
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Power cuts: what was not synced is gone, or torn, or there. The calls of a real process on the real store are recorded by
 //! strace; then the store is opened on the disks that a power cut at each telling moment may have left.
 
+mod enumerate;
 mod recording;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use flotilla_raft::StoreChoice;
+
 use self::recording::{CALLS, Fate, Recording};
-use crate::writer::{ARGUMENTS, Dice, Promises, command};
+use crate::writer::{ARGUMENTS, Dice, ENGINES, Promises, command};
 
 /// Disks looked at per test, besides those around the moves of the log.
 const DISKS: usize = 160;
@@ -25,14 +28,17 @@ fn strace() -> Option<()> {
     works.then_some(())
 }
 
-/// Three processes after each other on one folder, each killed by itself.
-fn record(dir: &Path) -> Recording {
+/// Seed and turns of three processes after each other.
+const LIVES: [(u64, u64); 3] = [(11, 60), (12, 80), (13, 40)];
+
+/// Processes after each other on one folder, each killed by itself.
+fn record(engine: StoreChoice, dir: &Path, lives: &[(u64, u64)]) -> Recording {
     let log = dir.join("log");
     let mut recording = Recording::of(&log);
     let program = std::env::current_exe().expect("this program");
-    for (seed, turns) in [(11, 60), (12, 80), (13, 40)] {
+    for &(seed, turns) in lives {
         let trace = dir.join("trace");
-        let mut traced = command("strace", &log, seed, turns);
+        let mut traced = command("strace", engine, &log, seed, turns);
         traced.args(["-f", "-y", "-xx", "-s", "4000000", "-e", "signal=none", "-e"]).arg(format!("trace={CALLS}"));
         traced.arg("-o").arg(&trace).arg(&program).args(ARGUMENTS);
         let status = traced.stdout(Stdio::piped()).stderr(Stdio::null()).output().expect("strace").status;
@@ -43,7 +49,13 @@ fn record(dir: &Path) -> Recording {
 }
 
 /// Why the store that a power cut leaves does not hold what was promised.
-async fn check(recording: &Recording, line: usize, fate: Fate, ignoring_fdatasync: bool) -> Result<(), String> {
+async fn check(
+    engine: StoreChoice,
+    recording: &Recording,
+    line: usize,
+    fate: Fate,
+    ignoring_fdatasync: bool,
+) -> Result<(), String> {
     let place = tempfile::tempdir().expect("a temporary folder");
     let log = place.path().join("log");
     std::fs::create_dir(&log).expect("the folder");
@@ -53,20 +65,21 @@ async fn check(recording: &Recording, line: usize, fate: Fate, ignoring_fdatasyn
         std::fs::create_dir_all(path.parent().expect("it has one")).expect("the folder");
         std::fs::write(path, content).expect("the file");
     }
-    let mut promises = Promises::default();
+    let mut promises = Promises::of(engine);
     recording.said(line).for_each(|said| promises.hear(said));
     promises.check(&log).await.map_err(|why| format!("power cut at line {line}, {fate:?}: {why}"))
 }
 
 /// Moments spread over the whole recording, and all around some moves of the log.
-fn moments(recording: &Recording) -> Vec<usize> {
+fn moments(engine: StoreChoice, recording: &Recording) -> Vec<usize> {
     let all = recording.moments();
     assert!(all.len() > 200, "only {} moments were recorded", all.len());
     let moves = recording.moves();
-    assert!(!moves.is_empty(), "the log never moved: no power cut within a move is looked at");
+    let moved = engine == StoreChoice::Redb || !moves.is_empty();
+    assert!(moved, "the log never moved: no power cut within a move is looked at");
     let step = (all.len() / DISKS).max(1);
     let mut chosen: Vec<usize> = all.iter().copied().step_by(step).collect();
-    for marked in moves.iter().step_by(moves.len().div_ceil(MOVES)) {
+    for marked in moves.iter().step_by(moves.len().div_ceil(MOVES).max(1)) {
         let at = all.partition_point(|line| line < marked);
         chosen.extend(&all[at.saturating_sub(AROUND)..all.len().min(at + AROUND)]);
     }
@@ -76,17 +89,16 @@ fn moments(recording: &Recording) -> Vec<usize> {
     chosen
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_power_cut_at_any_moment_leaves_all_that_was_acknowledged() {
+async fn cut_at_many_moments(engine: StoreChoice) {
     let Some(()) = strace() else { return };
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let recording = record(dir.path());
+    let recording = record(engine, dir.path(), &LIVES);
     let mut dice = Dice::new(7);
     let (mut failures, mut looked) = (Vec::new(), 0);
-    for (number, line) in moments(&recording).into_iter().enumerate() {
+    for (number, line) in moments(engine, &recording).into_iter().enumerate() {
         let fate = if number % 3 == 0 { Fate::Lost } else { Fate::Chance(dice.below(1 << 30)) };
         looked += 1;
-        failures.extend(check(&recording, line, fate, false).await.err());
+        failures.extend(check(engine, &recording, line, fate, false).await.err());
     }
     assert!(
         failures.is_empty(),
@@ -97,14 +109,29 @@ async fn a_power_cut_at_any_moment_leaves_all_that_was_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_our_own_fdatasync_a_power_cut_loses_acknowledged_entries() {
+async fn a_power_cut_at_any_moment_leaves_all_that_was_acknowledged() {
+    cut_at_many_moments(StoreChoice::Sled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_at_any_moment_leaves_all_that_redb_acknowledged() {
+    cut_at_many_moments(StoreChoice::Redb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_fdatasync_a_power_cut_loses_acknowledged_entries() {
     let Some(()) = strace() else { return };
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let recording = record(dir.path());
-    for line in moments(&recording).into_iter().rev() {
-        if let Err(why) = check(&recording, line, Fate::Lost, true).await {
-            return println!("as expected: {why}");
+    for engine in ENGINES {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let recording = record(engine, dir.path(), &LIVES);
+        let mut lost = None;
+        for line in moments(engine, &recording).into_iter().rev() {
+            lost = check(engine, &recording, line, Fate::Lost, true).await.err();
+            if lost.is_some() {
+                break;
+            }
         }
+        let why = lost.unwrap_or_else(|| panic!("{engine:?} syncs twice, or this test cannot see a loss"));
+        println!("{engine:?}, as expected: {why}");
     }
-    panic!("nothing was lost: either the store syncs twice, or this test cannot see a loss");
 }

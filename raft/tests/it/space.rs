@@ -61,7 +61,10 @@ async fn open(dir: &Path, space: Space) -> LogStore {
 
 /// Appends and purges so many bytes; returns the most that the folder had.
 async fn pass_through(dir: &Path, space: Space, bytes: u64) -> u64 {
-    let mut store = open(dir, space).await;
+    pass_through_store(open(dir, space).await, dir, bytes).await
+}
+
+async fn pass_through_store(mut store: LogStore, dir: &Path, bytes: u64) -> u64 {
     store.save_vote(&Vote::new(7, 1)).await.expect("the vote");
     let (mut last, mut most) = (0, 0);
     while last * (ENTRY as u64) < bytes {
@@ -96,6 +99,17 @@ async fn a_log_through_which_much_has_passed_stays_small_and_whole() {
         (state.last_purged_log_id.expect("purged").index + 1, state.last_log_id.expect("entries").index);
     let found = store.try_get_log_entries(0..u64::MAX).await.expect("the entries");
     assert!(found == (first..=last).map(entry).collect::<Vec<_>>(), "the same after a reopen");
+}
+
+/// redb uses freed pages again: no more than a few times of what is live, by the pages that two transactions hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_on_redb_through_which_much_has_passed_stays_small_too() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let log = dir.path().join("log");
+    let store = LogStore::open_redb(&log, ()).expect("a new store");
+    let most = pass_through_store(store, &log, 96 << 20).await;
+    println!("at most {} KiB for {} KiB live", most >> 10, LIVE >> 10);
+    assert!(most <= 6 * LIVE, "{most} bytes, {LIVE} live");
 }
 
 #[tokio::test(flavor = "multi_thread")]

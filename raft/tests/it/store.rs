@@ -148,3 +148,60 @@ async fn no_value_is_large_enough_for_the_engine_to_write_it_aside() {
     let blobs = std::fs::read_dir(dir.path().join("log/sled.1/blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0);
 }
+
+/// Opens a store on redb that may just be closing.
+async fn open_redb(dir: &Path) -> std::io::Result<LogStore> {
+    for _ in 0..200 {
+        match LogStore::open_redb(dir, ()) {
+            Err(error) if error.to_string().contains("lock") => {}
+            other => return other,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the store stays locked");
+}
+
+#[tokio::test]
+async fn a_log_of_one_engine_is_not_opened_with_the_other() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (sled, redb) = (dir.path().join("sled"), dir.path().join("redb"));
+    drop(filled(&sled).await);
+    drop(open_redb(&redb).await.expect("a new store"));
+    let error = open_redb(&sled).await.err().expect("it is refused").to_string();
+    assert!(error.contains("was begun with sled, but `[raft] store` says redb"), "{error}");
+    let error = open(&redb).await.err().expect("it is refused").to_string();
+    assert!(error.contains("was begun with redb, but `[raft] store` says sled"), "{error}");
+}
+
+#[tokio::test]
+async fn redb_keeps_truncations_and_purges_and_notices_damage() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let log = dir.path().join("log");
+    std::fs::create_dir(&log).expect("the folder");
+    std::fs::write(log.join("log.redb.new"), "half made").expect("what a crash at the first start leaves");
+    let mut store = open_redb(&log).await.expect("a new store");
+    store.save_vote(&Vote::new(3, 1)).await.expect("the vote");
+    store.blocking_append((1..=40).map(|index| entry(index, 40_000))).await.expect("the entries");
+    store.truncate_after(Some(log_id(30))).await.expect("the truncation");
+    store.purge(log_id(10)).await.expect("the purge");
+    drop(store);
+    let mut store = open_redb(&log).await.expect("the store opens");
+    assert!(!log.join("log.redb.new").exists(), "what was half made is gone");
+    assert_eq!(store.read_vote().await.expect("the vote"), Some(Vote::new(3, 1)));
+    let state = store.get_log_state().await.expect("its state");
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(10)), Some(log_id(30))));
+    let found = store.try_get_log_entries(0..100).await.expect("the entries");
+    assert!(found == (11..=30).map(|index| entry(index, 40_000)).collect::<Vec<_>>(), "{} entries", found.len());
+    drop(store);
+    drop(open_redb(&log).await.expect("closed and opened again"));
+    let path = log.join("log.redb");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    // Somewhere in the middle of entry 17, whose bytes are all 17.
+    let at = bytes.windows(4_000).position(|window| window.iter().all(|byte| *byte == 17)).expect("its bytes");
+    bytes[at + 2_000] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let error = open_redb(&log).await.err().expect("it is refused").to_string();
+    // redb's own checksum notices it, or ours.
+    let noticed = error.contains("corrupted") || error.contains("entry 17 does not match its checksum");
+    assert!(noticed && error.contains("log.redb"), "{error}");
+}

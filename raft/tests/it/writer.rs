@@ -8,19 +8,28 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use flotilla_raft::StoreChoice;
 use flotilla_raft::testing::{LogId, LogStore, Payload, RaftEntry, Space, Vote};
 use openraft::EntryPayload;
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 use openraft::vote::RaftLeaderId;
 
+pub const ENGINES: [StoreChoice; 2] = [StoreChoice::Sled, StoreChoice::Redb];
 const TASK: &str = "FLOTILLA_WRITER";
 /// Small, so that the log moves into new files all the time.
 const SPACE: Space = Space { floor: 512 << 10, factor: 2 };
 
 /// Runs this binary as a writer: `turns` turns (0: without end), then it kills itself.
-pub fn command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, seed: u64, turns: u64) -> Command {
+pub fn command(
+    program: impl AsRef<std::ffi::OsStr>,
+    engine: StoreChoice,
+    dir: &Path,
+    seed: u64,
+    turns: u64,
+) -> Command {
     let mut command = Command::new(program);
-    command.env(TASK, format!("{seed} {turns} {}", dir.display()));
+    let redb = u8::from(engine == StoreChoice::Redb);
+    command.env(TASK, format!("{seed} {turns} {redb} {}", dir.display()));
     command
 }
 
@@ -31,19 +40,23 @@ pub const ARGUMENTS: [&str; 3] = ["--exact", "writer::process", "--nocapture"];
 #[tokio::test]
 async fn process() {
     let Ok(task) = std::env::var(TASK) else {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut said = Vec::new();
-        write(&dir.path().join("log"), 1, 60, |line| said.push(line)).await;
-        let mut promises = Promises::default();
-        said.iter().for_each(|line| promises.hear(line));
-        return promises.check(&dir.path().join("log")).await.expect("all that was acknowledged");
+        for engine in ENGINES {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let mut said = Vec::new();
+            write(engine, &dir.path().join("log"), 1, 60, |line| said.push(line)).await;
+            let mut promises = Promises::of(engine);
+            said.iter().for_each(|line| promises.hear(line));
+            promises.check(&dir.path().join("log")).await.expect("all that was acknowledged");
+        }
+        return;
     };
-    let mut parts = task.splitn(3, ' ');
+    let mut parts = task.splitn(4, ' ');
     let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok()).expect("a number");
     let (seed, turns) = (number(), number());
+    let engine = if number() == 1 { StoreChoice::Redb } else { StoreChoice::Sled };
     let dir = parts.next().expect("a folder").to_owned();
     let turns = if turns == 0 { u64::MAX } else { turns };
-    write(Path::new(&dir), seed, turns, |line| println!("{line}")).await;
+    write(engine, Path::new(&dir), seed, turns, |line| println!("{line}")).await;
     let me = rustix::process::getpid();
     rustix::process::kill_process(me, rustix::process::Signal::KILL).expect("killing itself");
 }
@@ -78,9 +91,13 @@ fn entry(term: u64, index: u64) -> RaftEntry {
 }
 
 /// Opens the store; a process that was just killed may still hold it.
-async fn open(dir: &Path) -> Result<LogStore, String> {
+async fn open(engine: StoreChoice, dir: &Path) -> Result<LogStore, String> {
     for _ in 0..200 {
-        match LogStore::open_sled_within(dir, (), SPACE) {
+        let opened = match engine {
+            StoreChoice::Sled => LogStore::open_sled_within(dir, (), SPACE),
+            StoreChoice::Redb => LogStore::open_redb(dir, ()),
+        };
+        match opened {
             Err(error) if error.to_string().contains("lock") => {}
             other => return other.map_err(|error| error.to_string()),
         }
@@ -89,8 +106,8 @@ async fn open(dir: &Path) -> Result<LogStore, String> {
     Err("the store stays locked".to_owned())
 }
 
-async fn write(dir: &Path, seed: u64, turns: u64, mut say: impl FnMut(String)) {
-    let mut store = open(dir).await.expect("the store opens");
+async fn write(engine: StoreChoice, dir: &Path, seed: u64, turns: u64, mut say: impl FnMut(String)) {
+    let mut store = open(engine, dir).await.expect("the store opens");
     let mut dice = Dice::new(seed);
     let state = store.get_log_state().await.expect("its state");
     let mut purged = state.last_purged_log_id.map_or(0, |id| id.index);
@@ -145,6 +162,7 @@ pub fn stores(dir: &Path) -> Vec<u64> {
 /// What a writer has acknowledged, as far as it must still be there.
 #[derive(Clone, Default)]
 pub struct Promises {
+    engine: StoreChoice,
     term: u64,
     /// Term of each entry that must be there.
     entries: BTreeMap<u64, u64>,
@@ -153,6 +171,10 @@ pub struct Promises {
 }
 
 impl Promises {
+    pub fn of(engine: StoreChoice) -> Self {
+        Promises { engine, ..Promises::default() }
+    }
+
     pub fn hear(&mut self, line: &str) {
         let mut words = line.split(' ');
         let kind = words.next().unwrap_or_default().to_owned();
@@ -173,7 +195,7 @@ impl Promises {
 
     /// Opens the store and compares.
     pub async fn check(&self, dir: &Path) -> Result<(), String> {
-        let mut store = open(dir).await?;
+        let mut store = open(self.engine, dir).await?;
         let found_vote = store.read_vote().await.map_err(|error| error.to_string())?;
         let found_term = found_vote.map_or(0, |vote| vote.leader_id.term);
         if found_term < self.term {

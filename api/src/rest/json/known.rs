@@ -1,7 +1,8 @@
 //! SFTPGo's fields of a user that have no effect here: what the server itself makes is dropped, so that what was read can
 //! be sent back; what is not served in this version is taken while empty and refused by name when set.
 
-use serde_json::{Map, Value};
+use schemars::Schema;
+use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 
@@ -61,6 +62,30 @@ const UNSERVED_FILTERS: [&str; 25] = [
     "recovery_codes",
 ];
 
+/// Adds to a schema what `strip` takes.
+pub(crate) fn of_users(schema: &mut Schema) {
+    taken(schema, &MADE, &UNSERVED);
+}
+
+pub(crate) fn of_filters(schema: &mut Schema) {
+    taken(schema, &[], &UNSERVED_FILTERS);
+}
+
+/// What `strip_of` takes beside the fields of the type. Null is as good as absent.
+pub(crate) fn taken(schema: &mut Schema, made: &[&str], unserved: &[&str]) {
+    let Some(fields) = schema.ensure_object().get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for field in fields.values_mut() {
+        let bare = field.take();
+        *field = json!({"anyOf": [bare, {"type": "null"}]});
+    }
+    for name in made {
+        fields.entry(*name).or_insert_with(|| json!({"description": "Made by the server: taken and dropped."}));
+    }
+    for name in unserved {
+        fields.entry(*name).or_insert_with(|| json!({"description": "Not served in this version: refused when set."}));
+    }
+}
+
 /// Leaves the fields that have an effect, and those that nobody knows.
 pub(crate) fn strip(body: Value) -> Result<Value, ApiError> {
     local_only(body.get("filesystem"), "filesystem.provider")?;
@@ -77,9 +102,14 @@ pub(crate) fn strip_of(
     let Value::Object(mut fields) = body else { return Err(ApiError::invalid("body: not a JSON object")) };
     fields.retain(|name, value| !value.is_null() && !made.contains(&name.as_str()));
     drop_empty(&mut fields, "", unserved)?;
-    if let Some(Value::Object(filters)) = fields.get_mut("filters") {
-        filters.retain(|_, value| !value.is_null());
-        drop_empty(filters, "filters.", unserved_filters)?;
+    match fields.get_mut("filters") {
+        None => {}
+        Some(Value::Object(filters)) => {
+            filters.retain(|_, value| !value.is_null());
+            drop_empty(filters, "filters.", unserved_filters)?;
+        }
+        // A list would be taken for the fields in their order.
+        Some(_) => return Err(ApiError::field("filters", "not a JSON object")),
     }
     Ok(Value::Object(fields))
 }

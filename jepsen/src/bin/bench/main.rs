@@ -1,9 +1,10 @@
 //! Figures beside OpenSSH in the same run: transfers, small files, logins, commits, failover, memory. Bounded, ends by itself.
 //!
-//! Arguments name the parts to run (`transfers`, `small`, `logins`, `commits`, `failover`, `memory`); none = all.
+//! Arguments name the parts to run (`transfers`, `small`, `logins`, `commits`, `admin`, `failover`, `memory`); none = all.
 //! `--quick` runs each part small, to see that it works: its figures mean nothing.
 //! `FLOTILLA_LAB_DIR` says where files live.
 
+mod admin;
 mod failover;
 mod files;
 mod memory;
@@ -26,16 +27,34 @@ pub struct Size {
     pub rounds: usize,
     pub logins: usize,
     pub commits: usize,
+    /// Of each run of administration, of which there are eight.
+    pub admin_seconds: u64,
     pub kills: usize,
     pub idle_sessions: usize,
 }
 
-const WHOLE: Size =
-    Size { large_mib: 1024, small_files: 2000, rounds: 3, logins: 400, commits: 3000, kills: 10, idle_sessions: 1000 };
-const QUICK: Size =
-    Size { large_mib: 16, small_files: 50, rounds: 1, logins: 16, commits: 512, kills: 2, idle_sessions: 20 };
+const WHOLE: Size = Size {
+    large_mib: 1024,
+    small_files: 2000,
+    rounds: 3,
+    logins: 400,
+    commits: 3000,
+    admin_seconds: 5,
+    kills: 10,
+    idle_sessions: 1000,
+};
+const QUICK: Size = Size {
+    large_mib: 16,
+    small_files: 50,
+    rounds: 1,
+    logins: 16,
+    commits: 512,
+    admin_seconds: 1,
+    kills: 2,
+    idle_sessions: 20,
+};
 
-const PARTS: [&str; 6] = ["memory", "small", "transfers", "logins", "commits", "failover"];
+const PARTS: [&str; 7] = ["memory", "small", "transfers", "logins", "commits", "admin", "failover"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -70,6 +89,9 @@ async fn main() -> Result<()> {
         }
         if whole && wants("commits") {
             rates::commits(&lab, &size).await?;
+        }
+        if whole && wants("admin") {
+            admin::calls(&lab, &size).await?;
         }
         if whole && wants("failover") {
             failover::kills(&mut lab, &size).await?;

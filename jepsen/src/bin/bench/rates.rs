@@ -64,11 +64,11 @@ pub async fn commits(lab: &Lab, size: &Size) -> Result<()> {
     Ok(())
 }
 
-struct Times {
+pub struct Times {
     /// Milliseconds of those that succeeded.
-    times: Vec<f64>,
-    failed: usize,
-    seconds: f64,
+    pub times: Vec<f64>,
+    pub failed: usize,
+    pub seconds: f64,
 }
 
 /// Runs `total` calls, `parallel` at once.
@@ -86,7 +86,7 @@ async fn rate(parallel: usize, total: usize, call: impl AsyncFn(usize) -> bool) 
 
 impl Times {
     /// Prints, and returns how many a second.
-    fn shown(self, what: &str) -> f64 {
+    pub fn shown(self, what: &str) -> f64 {
         let per_second = self.times.len() as f64 / self.seconds;
         let (p50, p99) = (percentile(self.times.clone(), 0.5), percentile(self.times, 0.99));
         println!("{what}: {per_second:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, {} failed", self.failed);

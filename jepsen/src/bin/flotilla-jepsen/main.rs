@@ -36,6 +36,9 @@ enum Command {
         out: PathBuf,
         #[arg(long, default_value_t = 1)]
         first_seed: u64,
+        /// A page in Markdown with what was done and found, written anew after each run.
+        #[arg(long)]
+        results: Option<PathBuf>,
         /// Arguments of each run, after `--`.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -98,10 +101,16 @@ struct RunArgs {
     /// All nodes on loopback, without namespaces.
     #[arg(long)]
     loopback: bool,
+    /// End at the first violation, without recovery and last operations.
+    #[arg(long)]
+    stop_at_violation: bool,
     /// Added to every port on loopback.
     #[arg(long, default_value_t = 23_900)]
     port_offset: u16,
 }
+
+/// Log entries between snapshots, with the fault `snapshots`: some seconds' worth.
+const SNAPSHOT_ENTRIES: u64 = 300;
 
 fn main() {
     match outcome(Cli::parse().command) {
@@ -136,10 +145,10 @@ fn outcome(command: Command) -> Result<i32> {
             runtime()?.block_on(relay::run(listen, to))?;
             Ok(0)
         }
-        Command::Soak { hours, out, first_seed, arguments } => {
+        Command::Soak { hours, out, first_seed, results, arguments } => {
             ensure!((0.0..=1000.0).contains(&hours), "--hours {hours}: up to 1000");
             let time = Duration::from_secs_f64(hours * 3600.0);
-            soak::run(&soak::Plan { time, arguments, first_seed, folder: out })
+            soak::run(&soak::Plan { time, arguments, first_seed, folder: out, results })
         }
         Command::Selftest { binary, out, bugs, seeds, seconds, arguments } => {
             selftest::run(&cluster::binary(Some(&binary))?, &out, &bugs, seeds, seconds, &arguments)
@@ -165,16 +174,21 @@ fn start(arguments: RunArgs) -> Result<i32> {
     ensure!(!arguments.out.exists(), "--out {}: exists already", arguments.out.display());
     std::fs::create_dir_all(&arguments.out)?;
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as u64;
+    let faults = faults(&arguments.faults)?;
     let plan = Plan {
         workloads: arguments.workloads,
-        faults: faults(&arguments.faults)?,
         cluster: Options {
             nodes: arguments.nodes,
             namespaces,
             binary: cluster::binary(arguments.binary.as_deref())?,
             folder: std::fs::canonicalize(&arguments.out)?,
             port_offset: arguments.port_offset,
+            fault_disks: faults.iter().any(|fault| fault.needs().contains(&"fuse")),
+            small_disks: faults.contains(&Fault::DiskFull),
+            snapshot_entries: faults.contains(&Fault::Snapshots).then_some(SNAPSHOT_ENTRIES),
         },
+        faults,
+        stop_at_violation: arguments.stop_at_violation,
         time: Duration::from_secs(arguments.seconds),
         seed: arguments.seed.unwrap_or(clock),
     };

@@ -2,6 +2,7 @@
 
 use crate::check::Findings;
 use crate::history::{Kind, Operation, Record};
+use crate::stall::STALL;
 
 /// The name of the record of the faults that a run was to make.
 pub const FAULTS: &str = "run.faults";
@@ -15,20 +16,30 @@ pub struct Disturbance {
     pub to: u64,
 }
 
-/// The faults of a history, in time.
-pub fn disturbances(operations: &[Operation]) -> Vec<Disturbance> {
+/// The faults of a history, in time, and when the machine itself stood still.
+pub fn disturbances(records: &[Record], operations: &[Operation]) -> Vec<Disturbance> {
+    let stalls = records.iter().filter(|record| record.f == STALL).map(|record| {
+        let ns = record.value["ms"].as_u64().unwrap_or(0) * 1_000_000;
+        Disturbance { name: STALL.to_owned(), from: record.time.saturating_sub(ns), to: record.time }
+    });
     let faults = operations.iter().filter_map(|operation| Some((operation.f.strip_prefix("nemesis.")?, operation)));
     faults
         .filter(|(_, operation)| operation.outcome != Kind::Fail)
         .map(|(name, operation)| Disturbance { name: name.to_owned(), from: operation.invoked, to: operation.answered })
+        .chain(stalls)
         .collect()
 }
 
+/// Only these can show that a lease is checked too late: one of the others has the frozen session's slot for certain.
+const ALL_TAKEN: &str = "of them while others had all slots";
 const TAKEOVERS: &str = "pauses of a slot holder while another served";
 
 /// Counts faults; one that could not be made or undone leaves the run undecided.
 pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
     let mut findings = Findings::new("faults");
+    for stall in records.iter().filter(|record| record.f == STALL) {
+        findings.count("milliseconds in which the machine stood still", stall.value["ms"].as_u64().unwrap_or(0));
+    }
     for operation in operations {
         let Some(name) = operation.f.strip_prefix("nemesis.") else { continue };
         findings.checked += 1;
@@ -39,6 +50,9 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         }
         if operation.answer["another_served_and_a_request_waited"] == true {
             findings.count(TAKEOVERS, 1);
+        }
+        if operation.answer["others_had_all_slots"] == true {
+            findings.count(ALL_TAKEN, 1);
         }
         if operation.answer["leader"] == true {
             findings.count("faults of the leader", 1);
@@ -56,5 +70,8 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
 /// Whether anything was disturbed in a span, or so shortly before it that leases may still have been running out.
 pub(super) fn disturbed(faults: &[Disturbance], from: u64, to: u64) -> bool {
     const AFTER: u64 = 20_000_000_000;
-    faults.iter().any(|fault| fault.from <= to && from <= fault.to.saturating_add(AFTER))
+    /// A machine that goes on is at once what it was, but for what waited meanwhile.
+    const AFTER_STALL: u64 = 2_000_000_000;
+    let after = |fault: &Disturbance| if fault.name == STALL { AFTER_STALL } else { AFTER };
+    faults.iter().any(|fault| fault.from <= to && from <= fault.to.saturating_add(after(fault)))
 }

@@ -4,13 +4,13 @@ use super::faults::{disturbances, disturbed};
 use super::text;
 use crate::check::Findings;
 use crate::check::revocation::{Acknowledged, Revocation, check};
-use crate::history::Operation;
+use crate::history::{Operation, Record};
 
-pub(super) fn of(operations: &[Operation]) -> Findings {
+pub(super) fn of(records: &[Record], operations: &[Operation]) -> Findings {
     let mut findings = Findings::new("W3 revocation");
     let own = operations.iter().filter(|operation| operation.f.starts_with("W3.") && operation.is_ok());
     let (revokes, others): (Vec<&Operation>, Vec<&Operation>) = own.partition(|operation| operation.f == "W3.revoke");
-    let faults = disturbances(operations);
+    let faults = disturbances(records, operations);
     let revocations: Vec<Revocation> = revokes
         .into_iter()
         .map(|one| Revocation {

@@ -32,7 +32,7 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         };
         users.entry(user).or_default().limits.push(Limit { max_sessions, from: 0, until: u64::MAX });
     }
-    let faults = disturbances(operations);
+    let faults = disturbances(records, operations);
     let mut by_session: BTreeMap<u64, Vec<&Operation>> = BTreeMap::new();
     for operation in operations.iter().filter(|operation| operation.f.starts_with("W2.")) {
         by_session.entry(operation.session()).or_default().push(operation);

@@ -42,7 +42,7 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
             None => findings.unknown.push(format!("{user}: nobody looked at it at rest")),
         }
         if quota.bytes != 0 {
-            quota::refusals(user, *quota, &refusals(user, operations), &mut findings);
+            quota::refusals(user, *quota, &refusals(user, records, operations), &mut findings);
         }
     }
     findings
@@ -55,8 +55,8 @@ struct Named {
 }
 
 /// Refusals for want of room while nothing was disturbed, each with the most that may have been taken.
-fn refusals(user: &str, operations: &[Operation]) -> Vec<Refusal> {
-    let faults = disturbances(operations);
+fn refusals(user: &str, records: &[Record], operations: &[Operation]) -> Vec<Refusal> {
+    let faults = disturbances(records, operations);
     let puts: Vec<&Operation> =
         operations.iter().filter(|operation| operation.f == "W4.put" && text(operation, "user") == user).collect();
     let is_refusal = |operation: &&&Operation| {
@@ -102,14 +102,25 @@ struct Path {
 }
 
 pub(super) fn check_files(operations: &[Operation]) -> Findings {
-    let mut findings = Findings::new("W5 files");
+    files_of("W4 files", "W4.", false, operations)
+}
+
+/// Written by one session at a time: what came from an earlier one must not appear behind a later one's.
+pub(super) fn check_exclusive(operations: &[Operation]) -> Findings {
+    files_of("W5 files of one session at a time", "W5.", true, operations)
+}
+
+fn files_of(checker: &str, prefix: &str, exclusive: bool, operations: &[Operation]) -> Findings {
+    let mut findings = Findings::new(checker);
     let mut paths: BTreeMap<String, Path> = BTreeMap::new();
-    for operation in operations.iter().filter(|operation| operation.f.starts_with("W4.")) {
+    for operation in operations {
+        let Some(what) = operation.f.strip_prefix(prefix) else { continue };
         let path = paths.entry(format!("{}{}", text(operation, "user"), text(operation, "path"))).or_default();
-        match operation.f.as_str() {
-            "W4.put" => path.writes.push(write(operation, operation.asked["content"].as_u64())),
-            "W4.remove" => path.writes.push(write(operation, None)),
-            "W4.read" if operation.is_ok() => match serde_json::from_value(operation.answer["saw"].clone()) {
+        let written = |content| Write { exclusive, ..write(operation, content) };
+        match what {
+            "put" => path.writes.push(written(operation.asked["content"].as_u64())),
+            "remove" => path.writes.push(written(None)),
+            "read" if operation.is_ok() => match serde_json::from_value(operation.answer["saw"].clone()) {
                 Ok(saw) => path.reads.push(read(operation, saw)),
                 Err(error) => findings.unknown.push(format!("record {}: {error}", operation.index)),
             },
@@ -131,7 +142,7 @@ pub(super) fn check_files(operations: &[Operation]) -> Findings {
     findings
 }
 
-fn write(operation: &Operation, content: Option<u64>) -> Write {
+pub(super) fn write(operation: &Operation, content: Option<u64>) -> Write {
     Write {
         content,
         invoked: operation.invoked,
@@ -141,7 +152,7 @@ fn write(operation: &Operation, content: Option<u64>) -> Write {
     }
 }
 
-fn read(operation: &Operation, saw: Saw) -> Read {
+pub(super) fn read(operation: &Operation, saw: Saw) -> Read {
     let saw = match saw {
         Saw::Absent => Seen::Absent,
         Saw::Whole(content) => Seen::Whole(content),

@@ -18,7 +18,8 @@ fn records(values: Vec<(&str, Value)>) -> Vec<Record> {
     (0..).zip(values).map(record).collect()
 }
 fn view(node: u64, term: u64, leader: u64, applied: u64, hash: &str) -> (&'static str, Value) {
-    (VIEW, json!(View { node, start: 1, term, leader: Some(leader), applied, hash: Some(hash.into()) }))
+    let hash = Some(hash.into());
+    (VIEW, json!(View { node, start: 1, term, leader: Some(leader), applied, hash, asked_ns: 0 }))
 }
 fn found(values: Vec<(&str, Value)>) -> Vec<&'static str> {
     rules(&check(&records(values)))
@@ -41,6 +42,18 @@ fn two_leaders_of_a_term_and_different_states_are_found() {
 fn terms_and_applied_indices_do_not_go_back() {
     assert_eq!(found(vec![view(1, 2, 1, 5, "a"), view(1, 1, 3, 6, "b")]), ["C-term"]);
     assert_eq!(found(vec![view(1, 1, 1, 5, "a"), view(1, 1, 1, 4, "b")]), ["C-applied"]);
+}
+
+/// Records stand at times 0, 1, 2: the last answer, 4, was asked for at time 1 or 2; 5 had been answered at time 1.
+#[test]
+fn answers_that_overlap_may_come_in_any_order() {
+    let last = |asked_ns| {
+        let (name, mut value) = view(1, 1, 1, 4, "b");
+        value["asked_ns"] = json!(asked_ns);
+        found(vec![view(2, 1, 1, 1, "c"), view(1, 1, 1, 5, "a"), (name, value)])
+    };
+    assert!(last(1).is_empty());
+    assert_eq!(last(2), ["C-applied"]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn about() -> About {
 /// Two nodes that say the same of the same index.
 fn compared(recorder: &Recorder) {
     for node in [1, 2] {
-        let view = View { node, start: 1, term: 1, leader: Some(1), applied: 5, hash: Some("a".into()) };
+        let view = View { node, start: 1, term: 1, leader: Some(1), applied: 5, hash: Some("a".into()), asked_ns: 0 };
         recorder.observe(VIEW, json!(view));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flotilla_cluster::ActiveTransfer;
 use flotilla_vfs::{Durability, File, FileStat, SetStat};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,13 +23,20 @@ struct Writer {
 
 impl Writer {
     /// Charges the growth that this write would bring, before it is made.
-    async fn charge(&self, session: &Session, work: &Work, offset: u64, len: u64) -> Result<Option<Charge>, Failure> {
+    async fn charge(
+        &self,
+        session: &Session,
+        work: &Work,
+        file: &dyn File,
+        offset: u64,
+        len: u64,
+    ) -> Result<Option<Charge>, Failure> {
         if self.append {
-            return session.charge_append(work, &self.inode, len).await;
+            return session.charge_append(work, file, &self.inode, len).await;
         }
         let end = end_of(offset, len)?;
         session.check_size(end)?;
-        session.charge_growth(work, &self.inode, end).await
+        session.charge_growth(work, file, &self.inode, end).await
     }
 }
 
@@ -100,11 +108,13 @@ impl InPlace {
         let work = self.session.begin().await?;
         let account = self.session.before_change(&work).await?;
         let len = data.len();
-        let charge = writer.charge(&self.session, &work, offset, len as u64).await?;
+        let writing = account.writing_in_place();
+        let charge = writer.charge(&self.session, &work, &*self.file, offset, len as u64).await?;
         self.changed.store(true, Ordering::Release);
         let written = self.file.write(offset, data, &work.guard).await;
         // What was charged stays charged: a write that failed may have stored a part.
         settle(charge);
+        drop(writing);
         if written.is_err() {
             account.mark();
         }
@@ -151,12 +161,13 @@ pub(crate) async fn resize(
     size: u64,
     account: &AccountHandle,
 ) -> Result<(), Failure> {
-    let charge = session.charge_growth(work, inode, size).await?;
-    let shorter = size < inode.charged();
+    let _writing = account.writing_in_place();
+    let charge = session.charge_growth(work, &**file, inode, size).await?;
+    let _shrinking = (size < inode.charged()).then(|| account.shrinking());
     let wanted = SetStat { size: Some(size), ..SetStat::default() };
     let done = file.set_stat(wanted, &work.guard).await;
     settle(charge);
-    if shorter || done.is_err() {
+    if done.is_err() {
         account.mark();
     }
     done.map_err(|error| session.failure(error))
@@ -164,6 +175,10 @@ pub(crate) async fn resize(
 
 #[async_trait]
 impl OpenFile for InPlace {
+    fn active(&self) -> Option<ActiveTransfer> {
+        Some(self.transfer.active(&self.session, self.writer.is_some()))
+    }
+
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<Result<usize, Failure>> {
         if !self.read {
             return Some(Err(Failure::Invalid("file is not open for reading".into())));

@@ -1,7 +1,9 @@
 //! What is counted and logged of one handle: bytes, time, outcome.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use flotilla_cluster::ActiveTransfer;
 use tokio::time::Instant;
 
 use crate::files::Failure;
@@ -39,6 +41,19 @@ impl Transfer {
 
     pub fn folder(&self) -> Option<&VPath> {
         self.folder.as_ref()
+    }
+
+    /// What it is so far, for lists of what goes on.
+    pub fn active(&self, session: &Session, for_writing: bool) -> ActiveTransfer {
+        let started = SystemTime::now().checked_sub(self.started.elapsed()).unwrap_or(UNIX_EPOCH);
+        let moved = if for_writing { &self.written } else { &self.read };
+        ActiveTransfer {
+            session: session.id(),
+            upload: for_writing,
+            started_at: started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            size: moved.load(Ordering::Relaxed),
+            path: self.path.shown(),
+        }
     }
 
     /// One line per transfer, in the sender that its direction has (`reference/sftpgo.md` 2.11).

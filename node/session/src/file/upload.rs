@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flotilla_vfs::{FileStat, InodeName, SetStat, Staged};
+use flotilla_vfs::{FileStat, InodeName, SetStat, Staged, VfsError};
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
 use super::in_place::end_of;
@@ -65,6 +65,10 @@ impl Upload {
 
     pub async fn write(&self, session: &Session, offset: u64, data: Bytes, append: bool) -> Result<(), Failure> {
         let work = session.begin().await?;
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("publish-at-first-write") && matches!(*self.phase.read().await, Phase::Staged) {
+            let _ = self.close(session, &work).await;
+        }
         let written = if append {
             self.append(session, &work, data).await
         } else {
@@ -93,7 +97,8 @@ impl Upload {
                 Ok(())
             }
             Phase::Published(inode) => {
-                let charge = session.charge_growth(work, inode, end).await?;
+                let _writing = account.writing_in_place();
+                let charge = session.charge_growth(work, &*self.staged, inode, end).await?;
                 let written = self.staged.write(offset, data, &work.guard).await;
                 settle(charge);
                 if written.is_err() {
@@ -128,19 +133,24 @@ impl Upload {
         let account = session.before_change(work).await?;
         let phase = self.phase.write().await;
         let mut grown = None;
+        let (mut _writing, mut _shrinking) = (None, None);
         if let Some(size) = wanted.size {
             session.check_size(size)?;
             match &*phase {
                 Phase::Failed(text) => return Err(Failure::UploadFailed(text.clone())),
                 Phase::Staged => self.charge_to(session, work, size.max(self.size.load(Ordering::Acquire))).await?,
-                Phase::Published(inode) => grown = session.charge_growth(work, inode, size).await?,
+                Phase::Published(inode) => {
+                    _writing = Some(account.writing_in_place());
+                    grown = session.charge_growth(work, &*self.staged, inode, size).await?;
+                    _shrinking = (size < inode.charged()).then(|| account.shrinking());
+                }
             }
         }
         let done = self.staged.set_stat(wanted, &work.guard).await;
         match (&*phase, wanted.size) {
-            (Phase::Published(inode), Some(size)) => {
+            (Phase::Published(_), Some(_)) => {
                 settle(grown);
-                if size < inode.charged() || done.is_err() {
+                if done.is_err() {
                     account.mark();
                 }
             }
@@ -205,12 +215,13 @@ impl Upload {
         let here = session.core.open_inodes.enter(session.account_id(), session.epoch(), self.staged.inode());
         // A file that came to the name since OPEN is replaced only by who may overwrite.
         let guard = Rights::new(&work.guard, session.user()?, &[]).guard();
+        let measuring = account.measuring();
         match self.staged.publish(session.core.config.durability, &guard).await {
             Ok(caught) => {
                 *phase = self.published(session, here);
                 drop(phase);
                 if let Some(caught) = caught {
-                    session.credit(account, caught).await;
+                    session.credit(account, measuring, caught).await;
                 }
                 Ok(())
             }
@@ -220,6 +231,10 @@ impl Upload {
                 Err(session.failure(error))
             }
             Err(error) => {
+                if matches!(error, VfsError::IsDirectory) {
+                    // A folder may have been caught and put back.
+                    drop(account.moving());
+                }
                 let failure = session.failure(error);
                 *phase = Phase::Failed(failure.to_string());
                 self.discard(session).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flotilla_cluster::ActiveTransfer;
 use flotilla_vfs::{FileStat, SetStat};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -76,6 +77,10 @@ impl UploadHandle {
 
 #[async_trait]
 impl OpenFile for UploadHandle {
+    fn active(&self) -> Option<ActiveTransfer> {
+        Some(self.transfer.active(&self.session, self.flags.write))
+    }
+
     fn read_now(&self, offset: u64, len: usize, out: &mut Vec<u8>) -> Option<Result<usize, Failure>> {
         if let Err(failure) = self.demand(self.flags.read, "reading").and_then(|()| self.session.check()) {
             return Some(Err(failure));

@@ -123,7 +123,7 @@ impl AccountHandle {
         Charge::new(Arc::clone(&self.seat))
     }
 
-    /// Call before a caught file is measured.
+    /// Call before a file is caught.
     pub fn measuring(&self) -> Measuring {
         Measuring::begin(Arc::clone(&self.seat))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flotilla_model::command::{AccountCommand, Grant, WaitOver};
 use flotilla_model::reply::{AccountDone, AccountRefusal};
-use flotilla_model::{Amount, CommandId, Done, Limits, Refusal};
+use flotilla_model::{AccountId, Amount, CommandId, Done, Limits, LogIndex, Refusal, UploadOrder, Username};
 use flotilla_vfs::GuardRef;
 use tokio::time::Instant;
 
@@ -56,12 +56,7 @@ impl Seat {
         let CommandId::Node { number: ask, .. } = id else { unreachable!("a lease numbers its commands") };
         let (grant, part) = {
             let mut pages = book.lock();
-            // What little there is becomes the upload's own, so that nobody takes it while the rest is asked for.
-            let part = pages.spend_part(number, limits, want, |grant| book.order_of(grant, number));
-            if let Some(holding) = pages.holdings.get_mut(&number) {
-                holding.waiting = Some(ask);
-            }
-            pages.asks += 1;
+            let part = pages.begin_ask(number, ask, limits, want, |grant| book.order_of(grant, number));
             (self.grant(&pages, number, want - part, want, limits), part)
         };
         let waiting = Waiting { seat: Arc::clone(self), ask, number, want, part, over: false };
@@ -72,18 +67,8 @@ impl Seat {
     }
 
     fn grant(&self, pages: &Pages, number: u64, need: Amount, want: Amount, limits: Limits) -> Grant {
-        let holding = pages.holdings.get(&number);
-        let holds = holding.map_or(Amount::ZERO, |holding| holding.room());
-        let last = pages.pots.get(&limits).map_or(Amount::ZERO, |pot| pot.granted);
-        Grant {
-            account: self.book.key.account,
-            username: self.username.clone(),
-            incarnation: self.incarnation,
-            need,
-            ahead: ahead(last).max_each(want).min_each(MOST_AHEAD),
-            holds,
-            order: holding.filter(|_| holds.is_positive()).and_then(|holding| holding.order),
-        }
+        let who = (self.username.clone(), self.incarnation);
+        pages.grant(self.book.key.account, who, number, need, want, limits)
     }
 
     /// Asks ahead in the background if less than half of the last grant is left.
@@ -131,6 +116,69 @@ impl Seat {
     }
 }
 
+impl Pages {
+    /// An upload asks: what little there is becomes its own, so that nobody takes it while the rest is asked for. Returns that.
+    pub(super) fn begin_ask(
+        &mut self,
+        number: u64,
+        ask: u64,
+        limits: Limits,
+        want: Amount,
+        order: impl Fn(LogIndex) -> UploadOrder,
+    ) -> Amount {
+        let part = self.spend_part(number, limits, want, order);
+        if let Some(holding) = self.holdings.get_mut(&number) {
+            holding.waiting = Some(ask);
+        }
+        self.asks += 1;
+        part
+    }
+
+    pub(super) fn grant(
+        &self,
+        account: AccountId,
+        (username, incarnation): (Username, LogIndex),
+        number: u64,
+        need: Amount,
+        want: Amount,
+        limits: Limits,
+    ) -> Grant {
+        let holding = self.holdings.get(&number);
+        let holds = holding.map_or(Amount::ZERO, |holding| holding.room());
+        let last = self.pots.get(&limits).map_or(Amount::ZERO, |pot| pot.granted);
+        Grant {
+            account,
+            username,
+            incarnation,
+            need,
+            ahead: ahead(last).max_each(want).min_each(MOST_AHEAD),
+            holds,
+            order: holding.filter(|_| holds.is_positive()).and_then(|holding| holding.order),
+        }
+    }
+
+    /// An ask is granted at once.
+    pub(super) fn granted(
+        &mut self,
+        number: u64,
+        ask: u64,
+        need: Amount,
+        (limits, amount, index): (Limits, Amount, LogIndex),
+        order: impl Fn(LogIndex) -> UploadOrder,
+    ) {
+        let waited = self.stop_waiting(number, ask).then_some(number);
+        self.deliver(waited, need, limits, amount, index, order);
+    }
+
+    /// An ask is over without room: what it had taken goes back.
+    pub(super) fn give_up_ask(&mut self, number: u64, ask: u64, amount: Amount) {
+        self.stop_waiting(number, ask);
+        if !amount.is_zero() {
+            self.give_back(number, amount);
+        }
+    }
+}
+
 fn ahead(last: Amount) -> Amount {
     (last + last).max_each(FIRST_AHEAD).min_each(MOST_AHEAD)
 }
@@ -158,11 +206,9 @@ impl Waiting {
         match reply {
             Ok(Done::Account(AccountDone::Granted { index, limits, amount })) => {
                 self.over = true;
-                let mut pages = book.lock();
-                let number = pages.stop_waiting(self.number, self.ask).then_some(self.number);
                 let order = |grant| book.order_of(grant, self.number);
-                pages.deliver(number, self.want - self.part, limits, amount, index, order);
-                drop(pages);
+                let given = (limits, amount, index);
+                book.lock().granted(self.number, self.ask, self.want - self.part, given, order);
                 Asked::Given
             }
             Ok(Done::Account(AccountDone::Waiting)) => {
@@ -188,12 +234,7 @@ impl Waiting {
     }
 
     fn give_back(&self, amount: Amount) {
-        let mut pages = self.seat.book.lock();
-        pages.stop_waiting(self.number, self.ask);
-        if !amount.is_zero() {
-            pages.give_back(self.number, amount);
-        }
-        drop(pages);
+        self.seat.book.lock().give_up_ask(self.number, self.ask, amount);
         self.seat.due();
     }
 

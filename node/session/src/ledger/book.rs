@@ -4,6 +4,7 @@
 
 mod parcel;
 mod spend;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,9 +14,10 @@ use flotilla_model::command::CreditItem;
 use flotilla_model::{AccountId, Amount, Limits, LogIndex, Shortage, UploadOrder};
 pub(super) use parcel::Parcel;
 use tokio::sync::Notify;
+use unseen::Unseen;
 
 /// Names a book: the holder row that it speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct BookKey {
     pub account: AccountId,
     pub epoch: flotilla_model::Epoch,
@@ -35,7 +37,7 @@ pub(super) struct Book {
 }
 
 /// Granted room under one set of limits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pot {
     pub room: Amount,
     /// Index and size of the last grant that went in.
@@ -44,7 +46,7 @@ pub(super) struct Pot {
 }
 
 /// What one upload holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Holding {
     /// Per limits of the grant; `None`: without a grant, in an account without a limit.
     pub held: BTreeMap<Option<Limits>, Amount>,
@@ -65,7 +67,7 @@ impl Holding {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pages {
     /// The account takes grants only.
     pub limited: bool,
@@ -103,6 +105,11 @@ pub(super) struct Pages {
     pub answering: bool,
     pub confirmed: LogIndex,
     pub confirming: bool,
+    /// What a scan's walk may miss.
+    pub unseen: Unseen,
+    /// A word about a scan is on its way; and the last one that the log has: the scan, and whether it was the report.
+    pub saying: bool,
+    pub said: Option<(LogIndex, bool)>,
     pub asking_ahead: bool,
     /// Asks whose first answer is not here yet.
     pub asks: u32,
@@ -184,6 +191,22 @@ impl Book {
 }
 
 impl Pages {
+    /// A place for one more upload.
+    pub fn begin_holding(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.holdings.entry(number).or_default();
+        number
+    }
+
+    /// A file is about to be measured, behind this index.
+    pub fn begin_measuring(&mut self, applied: LogIndex) -> u64 {
+        let token = self.next_number;
+        self.next_number += 1;
+        self.measuring.insert(token, applied);
+        token
+    }
+
     pub fn changed_for_the_log(&mut self) {
         self.changes += 1;
         self.answer_stale = true;
@@ -207,6 +230,8 @@ impl Pages {
             && !self.is_dirty()
             && !self.answering
             && !self.confirming
+            && !self.saying
+            && self.unseen.is_quiet()
             && !self.is_asking()
             && self.measuring.is_empty()
     }

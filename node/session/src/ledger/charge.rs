@@ -20,13 +20,7 @@ pub struct Charge {
 
 impl Charge {
     pub(super) fn new(seat: Arc<Seat>) -> Self {
-        let number = {
-            let mut pages = seat.book.lock();
-            let number = pages.next_number;
-            pages.next_number += 1;
-            pages.holdings.entry(number).or_default();
-            number
-        };
+        let number = seat.book.lock().begin_holding();
         Charge { seat, number, ended: AtomicBool::new(false), asking: tokio::sync::Mutex::new(()) }
     }
 

@@ -12,7 +12,8 @@ use super::book::{Book, Pages};
 /// Credits of one account that this node holds back; what would be more is left to a scan.
 const MAX_HELD: usize = 1024;
 
-/// A file is being measured: until this is credited or dropped the log keeps what it needs to tell a second credit from the first.
+/// A file is about to be caught and measured: until this is credited or dropped the log keeps what it needs to tell a second credit
+/// from the first. Begun before the capture: another node may have caught the same file, and its credit be forgotten in between.
 pub struct Measuring {
     seat: Arc<Seat>,
     token: u64,
@@ -28,14 +29,13 @@ pub struct HeldCredit {
 impl Measuring {
     pub(super) fn begin(seat: Arc<Seat>) -> Self {
         let index = seat.inner.cluster.state().applied_index();
-        let token = {
-            let mut pages = seat.book.lock();
-            let token = pages.next_number;
-            pages.next_number += 1;
-            pages.measuring.insert(token, index);
-            token
-        };
+        let token = seat.book.lock().begin_measuring(index);
         Measuring { seat, token, index }
+    }
+
+    /// It is measured now, behind what is applied here.
+    pub fn measure_now(&mut self) {
+        self.index = self.seat.inner.cluster.state().applied_index();
     }
 
     /// Credits what was measured; usable once the log has applied it.
@@ -68,11 +68,12 @@ impl Measuring {
 }
 
 impl HeldCredit {
-    /// The last handle is closed. `charged`: what the file was charged for in the end, if that is more.
-    pub fn release(mut self, charged: u64) {
+    /// The last handle is closed. `charged`: what the file was charged for in the end, if that is more; it counts only if it was known
+    /// since the scan `known_at`, the last one.
+    pub fn release(mut self, charged: u64, known_at: LogIndex) {
         self.released = true;
         let seat = &self.measuring.seat;
-        if seat.book.release_held(self.measuring.token, charged) {
+        if seat.book.release_held(self.measuring.token, charged, known_at) {
             seat.due();
         }
     }
@@ -104,9 +105,10 @@ impl Seat {
 impl Book {
     /// Makes a held credit due, in one step: a review between a look at it and the credit might let the log forget the name, and the
     /// inode would be credited twice (6.2). `false`: a review has dropped it.
-    fn release_held(&self, token: u64, charged: u64) -> bool {
+    fn release_held(&self, token: u64, charged: u64, known_at: LogIndex) -> bool {
         let mut pages = self.lock();
         let Some(mut item) = pages.held.remove(&token) else { return false };
+        let charged = if known_at < pages.unseen.scan { 0 } else { charged };
         item.amount = item.amount.max_each(Amount::of(charged, 0));
         pages.credit(item);
         true
@@ -114,7 +116,7 @@ impl Book {
 }
 
 impl Pages {
-    fn credit(&mut self, item: CreditItem) {
+    pub(super) fn credit(&mut self, item: CreditItem) {
         self.credits.push(item);
         self.changed_for_the_log();
     }
@@ -123,11 +125,13 @@ impl Pages {
     /// as measured at this index from here on. One that apply would drop is dropped.
     pub(super) fn review_held(&mut self, row: &Account, applied: LogIndex) {
         let Self { held, measuring, .. } = self;
-        let mut ambiguous = false;
+        let mut lost = false;
         held.retain(|token, item| {
             let is_known = row.credited.contains_key(&item.inode);
-            ambiguous |= is_known && item.inode.birth_ns == 0;
-            let stands = item.measured >= row.scan_committed && !is_known;
+            let is_scanned = item.measured < row.scan_committed;
+            // It may be counted still.
+            lost |= is_scanned || (is_known && item.inode.birth_ns == 0);
+            let stands = !is_scanned && !is_known;
             if stands {
                 item.measured = item.measured.max(applied);
                 measuring.insert(*token, item.measured);
@@ -136,7 +140,7 @@ impl Pages {
             }
             stands
         });
-        if ambiguous {
+        if lost {
             self.mark = true;
             self.changed_for_the_log();
         }
@@ -178,9 +182,17 @@ mod tests {
     #[test]
     fn a_release_counts_what_the_file_was_charged_for_in_the_end() {
         let book = book_that_holds_a_credit();
-        assert!(book.release_held(1, 25));
+        assert!(book.release_held(1, 25, 0));
         assert_eq!(book.lock().credits[0].amount, Amount::new(25, 1));
-        assert!(!book.release_held(1, 25), "once");
+        assert!(!book.release_held(1, 25, 0), "once");
+    }
+
+    #[test]
+    fn a_release_does_not_count_what_was_charged_before_a_scan() {
+        let book = book_that_holds_a_credit();
+        book.lock().unseen.begin_scan(4);
+        assert!(book.release_held(1, 25, 3));
+        assert_eq!(book.lock().credits[0].amount, Amount::new(10, 1));
     }
 
     /// Behind a review that saw the name the log may forget it: a credit that comes then is counted a second time.
@@ -198,7 +210,7 @@ mod tests {
                     pages.credits.len()
                 });
                 ready.wait();
-                book.release_held(1, 0);
+                book.release_held(1, 0, 0);
                 review.join().unwrap()
             });
             assert_eq!(book.lock().credits.len(), at_review, "a credit came behind the review");

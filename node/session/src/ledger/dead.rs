@@ -6,7 +6,7 @@ use flotilla_model::State;
 use flotilla_model::command::{AccountCommand, MAX_CREDITS, SettleDead};
 
 use super::Inner;
-use super::book::Book;
+use super::book::{Book, Pages};
 
 impl Inner {
     /// If nothing of the dead epoch runs any more, tells the log all that it ever stored here.
@@ -19,6 +19,8 @@ impl Inner {
                 || pages.in_flight > 0
                 || pages.answering
                 || pages.confirming
+                || pages.saying
+                || !pages.unseen.is_quiet()
                 || pages.is_asking();
             if running || pages.ending || pages.settled_dead {
                 return;
@@ -30,16 +32,7 @@ impl Inner {
                 return;
             }
             pages.ending = true;
-            SettleDead {
-                account: book.key.account,
-                node: book.lease.node(),
-                epoch: book.lease.epoch(),
-                since: book.key.since,
-                total: pages.total,
-                credits: pages.credits.iter().take(MAX_CREDITS).copied().collect(),
-                // What does not fit stays charged until a scan.
-                mark: pages.mark || pages.credits.len() > MAX_CREDITS,
-            }
+            pages.last_settlement(book)
         };
         let (inner, book) = (Arc::clone(self), Arc::clone(book));
         self.runtime.spawn(async move {
@@ -55,5 +48,21 @@ impl Inner {
             }
             inner.touch(account);
         });
+    }
+}
+
+impl Pages {
+    /// All that was ever stored under a dead epoch, once nothing of it runs any more.
+    pub(super) fn last_settlement(&self, book: &Book) -> SettleDead {
+        SettleDead {
+            account: book.key.account,
+            node: book.lease.node(),
+            epoch: book.lease.epoch(),
+            since: book.key.since,
+            total: self.total,
+            credits: self.credits.iter().take(MAX_CREDITS).copied().collect(),
+            // What does not fit stays charged until a scan.
+            mark: self.mark || self.credits.len() > MAX_CREDITS,
+        }
     }
 }

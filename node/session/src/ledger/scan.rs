@@ -1,4 +1,4 @@
-//! Scans accounts that are marked or left behind by dead epochs, while nobody uses them (7.2, the idle form).
+//! Scans accounts that are marked or left behind by dead epochs: while nobody uses them (7.2), or, where it presses, in use (7.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flotilla_cluster::Lease;
 use flotilla_model::command::{AccountCommand, ScanBegin, ScanCommit};
-use flotilla_model::reply::AccountDone;
+use flotilla_model::reply::{AccountDone, AccountRefusal};
 use flotilla_model::{Account, AccountId, Amount, Done, State};
 use flotilla_vfs::{Guard, GuardRef, Stopped, VfsError};
 use tokio::sync::Semaphore;
@@ -20,6 +20,8 @@ use super::fence::unfenced;
 const ROUND: usize = 10_000;
 /// Rounds that an account whose scan failed lets others go first.
 const PAUSE_AFTER_FAILURE: u32 = 5;
+/// An account that is still marked behind a scan rests for so many times as long as it took.
+const PAUSE_AFTER_SCAN: u32 = 10;
 /// Scans of this node at one time.
 const AT_ONCE: usize = 2;
 
@@ -54,6 +56,19 @@ impl Guard for LeaseGuard {
     fn check(&self) -> Result<(), Stopped> {
         self.0.check().map_err(|_| Stopped)
     }
+}
+
+/// Whether no scan can run now: a process of a dead epoch may still write, or the account is used and can wait until it is not.
+fn has_to_wait(state: &State, row: &Account) -> bool {
+    match state.scan_obstacle(row, row.forced) {
+        None => false,
+        Some(AccountRefusal::InUse) => !state.scan_is_pressing(row),
+        Some(_) => true,
+    }
+}
+
+fn is_scanned_by_another(state: &State, row: &Account, lease: &Lease) -> bool {
+    row.scan.as_ref().is_some_and(|scan| scan.node != lease.node() && state.epoch_alive(scan.node, scan.epoch))
 }
 
 /// Runs until the ledger stops.
@@ -106,9 +121,17 @@ impl Inner {
         noted.retain(|account, ready| {
             let Some(row) = state.account(*account).filter(|row| state.wants_scan(row)) else { return false };
             let unfenced = state.dead_holders(row).any(|(_, _, holder)| !holder.fenced);
-            if !unfenced && state.scan_obstacle(row, row.forced).is_some() {
+            if (!unfenced && has_to_wait(state, row)) || is_scanned_by_another(state, row, &lease) {
                 *ready = None;
-            } else if Instant::now() >= *ready.get_or_insert_with(Instant::now) + self.turn(state, &lease, *account) {
+                return true;
+            }
+            let now = Instant::now();
+            let from = ready.get_or_insert(now);
+            if row.asked {
+                // No pause behind an earlier scan keeps an administrator waiting.
+                *from = (*from).min(now);
+            }
+            if now >= *from + self.turn(state, &lease, *account) {
                 urgent.push((state.scan_rank(row), *account));
             }
             true
@@ -128,11 +151,15 @@ impl Inner {
         let state = self.cluster.state();
         let Some(lease) = self.cluster.lease().filter(|lease| !lease.is_dead()) else { return };
         let Some(row) = state.account(account).filter(|row| state.wants_scan(row)) else { return };
+        let begun = Instant::now();
         if let Err(error) = self.scan(&state, row, lease).await {
             tracing::debug!(account = account.0, %error, "scan has to wait");
-            let later = Instant::now() + self.config.scan_every * PAUSE_AFTER_FAILURE;
-            self.scans.noted.lock().expect("no panic while locked").insert(account, Some(later));
+        } else if !self.cluster.state().account(account).is_some_and(|row| row.marked) {
+            return;
         }
+        // Of an account that is used all the time only a part of the time is spent on scans.
+        let pause = (self.config.scan_every * PAUSE_AFTER_FAILURE).max(begun.elapsed() * PAUSE_AFTER_SCAN);
+        self.scans.noted.lock().expect("no panic while locked").insert(account, Some(Instant::now() + pause));
     }
 
     /// Fence, begin, count, commit.
@@ -143,10 +170,14 @@ impl Inner {
         for told in self.fence_all(row, &dead, &guard).await? {
             told.await.map_err(|_| VfsError::Invalid("stopping"))?;
         }
-        if state.scan_obstacle(row, row.forced).is_some() {
+        if has_to_wait(state, row) {
             return Err(VfsError::Invalid("account is in use, or a dead epoch may still write"));
         }
-        let begin = ScanBegin { account: row.id, node: lease.node(), epoch: lease.epoch(), force: row.forced };
+        if state.scan_obstacle(row, row.forced).is_some() {
+            return self.scan_in_use(row.id, &lease, &guard).await;
+        }
+        let begin =
+            ScanBegin { account: row.id, node: lease.node(), epoch: lease.epoch(), force: row.forced, live: false };
         let begun = match self.submit_plain("scan_begin", AccountCommand::ScanBegin(begin)).await.map(|s| s.reply) {
             Some(Ok(Done::Account(AccountDone::ScanBegun { begun }))) => begun,
             _ => return Err(VfsError::Invalid("scan was not begun")),

@@ -7,6 +7,7 @@ use flotilla_model::{Account, AccountId, Amount, Holder, Limits, LogIndex, State
 
 use super::Inner;
 use super::book::{Book, BookKey, Pages, Parcel};
+use super::scan_word::wanted_word;
 use super::submit::Outcome;
 
 /// Runs until the ledger stops.
@@ -42,11 +43,12 @@ impl Inner {
         }
     }
 
-    /// A row of this node without a book (its session has not entered yet) must answer recalls too.
+    /// A row of this node without a book (its session has not entered yet) must answer recalls and scans too.
     fn open_unknown_holder(self: &Arc<Self>, row: &Account) {
         let Some(lease) = self.cluster.lease() else { return };
         let Some(holder) = row.holders.get(&(lease.node(), lease.epoch())) else { return };
-        if wanted_answer(row, holder) > answered_in(holder) {
+        let asked = wanted_word(row, (lease.node(), lease.epoch())).is_some();
+        if asked || wanted_answer(row, holder) > answered_in(holder) {
             let key = BookKey { account: row.id, epoch: lease.epoch(), since: holder.since };
             self.open_book(key, &lease, row.is_limited(), holder.confirmed, 0);
         }
@@ -54,12 +56,7 @@ impl Inner {
 
     fn observe(self: &Arc<Self>, book: &Arc<Book>, state: &Arc<State>, row: &Account, holder: &Holder) {
         let mut pages = book.lock();
-        pages.take_outcomes(book, row);
-        pages.review_held(row, state.applied_index());
-        pages.short = row.has_waiting();
-        if !row.is_limited() {
-            pages.limited = false;
-        }
+        pages.look_at(book, row, state.applied_index());
         let confirm = row.is_limited() && pages.confirmed.max(holder.confirmed) < row.limited_since;
         if confirm && !pages.confirming {
             pages.confirming = true;
@@ -67,12 +64,13 @@ impl Inner {
         } else if row.is_limited() && !confirm {
             pages.limited = true;
         }
-        let wanted = wanted_answer(row, holder);
-        let behind = pages.answered.max(answered_in(holder)) < wanted;
-        let news = pages.short && pages.answer_stale;
-        if (behind || news) && !pages.answering {
+        if pages.owes_answer(row, holder) && !pages.answering {
             pages.answering = true;
             self.runtime.spawn(Arc::clone(self).answer(Arc::clone(book)));
+        }
+        let word = pages.begin_word(wanted_word(row, (book.lease.node(), book.lease.epoch())));
+        if let Some(word) = word {
+            self.runtime.spawn(Arc::clone(self).say_of_scan(Arc::clone(book), word));
         }
         let holds_up = !pages.is_dirty() && holds_up_names(row, holder);
         if holds_up {
@@ -91,12 +89,7 @@ impl Inner {
     /// Waiters that waited for a node whose epoch has ended: its end touched no account row, so apply must be asked again.
     fn nudge_waiters(self: &Arc<Self>, book: &Arc<Book>, state: &State, row: &Account) {
         let deaths = row.holders.keys().filter(|(node, epoch)| !state.epoch_alive(*node, *epoch)).count() as u64;
-        let first = {
-            let mut pages = book.lock();
-            let news = pages.deaths_seen != deaths;
-            pages.deaths_seen = deaths;
-            pages.holdings.values().find_map(|holding| holding.waiting).filter(|_| news)
-        };
+        let first = book.lock().first_to_nudge(deaths);
         if let Some(ask) = first {
             let (inner, book) = (Arc::clone(self), Arc::clone(book));
             self.runtime.spawn(async move { inner.nudge(&book, ask).await });
@@ -109,17 +102,7 @@ impl Inner {
         let _carrying = book.carrying.lock().await;
         let asking = book.asking.lock().await;
         let state = self.seen();
-        let (parcel, command) = {
-            let mut pages = book.lock();
-            if let Some(row) = state.account(book.key.account) {
-                pages.take_outcomes(&book, row);
-            }
-            pages.answer_stale = false;
-            let uploads = pages.open_uploads();
-            let parcel = pages.pack(book.key, true, state.applied_index());
-            let command = RecallAnswer { settlement: parcel.settlement.clone(), begun: state.applied_index(), uploads };
-            (parcel, command)
-        };
+        let (parcel, command) = book.lock().make_answer(&book, &state);
         drop(asking);
         let begun = command.begun;
         let taken = self.carry(&book, "answer", parcel, AccountCommand::Answer(command)).await;
@@ -154,7 +137,7 @@ impl Inner {
     }
 
     /// Brings a parcel to the log in a command of its own; whether the log has taken it.
-    async fn carry(&self, book: &Book, verb: &'static str, parcel: Parcel, command: AccountCommand) -> bool {
+    pub(super) async fn carry(&self, book: &Book, verb: &'static str, parcel: Parcel, command: AccountCommand) -> bool {
         let outcome = self.submit_numbered(&book.lease, verb, command).await;
         let taken = matches!(&outcome, Outcome::Answered(submitted) if submitted.reply.is_ok());
         book.lock().arrived(parcel, taken);
@@ -167,12 +150,14 @@ impl Inner {
         self.touch(book.key.account);
     }
 
-    /// Forgets a book that nobody uses and that has nothing left to say.
+    /// Forgets a book that nobody uses and that has nothing left to say. While the log has its row it stays: if the epoch ends before the
+    /// last session is closed there, somebody has to say that nothing of it runs any more.
     fn close_if_empty(&self, book: &Book, state: &State) {
+        let is_known = state.account(book.key.account).and_then(|row| book.holder_in(row)).is_some();
         let mut books = self.books.lock().expect("no panic while locked");
         let pages = book.lock();
         let dead = !state.epoch_alive(book.lease.node(), book.lease.epoch());
-        if (dead && pages.settled_dead) || (!dead && pages.is_empty()) {
+        if (dead && pages.settled_dead) || (!dead && !is_known && pages.is_empty()) {
             drop(pages);
             books.remove(&book.key);
         }
@@ -204,6 +189,41 @@ fn answered_in(holder: &Holder) -> LogIndex {
 }
 
 impl Pages {
+    /// Takes up what the account's row says.
+    pub(super) fn look_at(&mut self, book: &Book, row: &Account, applied: LogIndex) {
+        self.take_outcomes(book, row);
+        self.review_held(row, applied);
+        self.short = row.has_waiting();
+        if !row.is_limited() {
+            self.limited = false;
+        }
+    }
+
+    /// Whether the log waits for an answer, or those who wait there want to know what has changed.
+    pub(super) fn owes_answer(&self, row: &Account, holder: &Holder) -> bool {
+        let behind = self.answered.max(answered_in(holder)) < wanted_answer(row, holder);
+        behind || (self.short && self.answer_stale)
+    }
+
+    /// So many dead holders the row has. An ask that waits, if they are not as many as before.
+    pub(super) fn first_to_nudge(&mut self, deaths: u64) -> Option<u64> {
+        let news = self.deaths_seen != deaths;
+        self.deaths_seen = deaths;
+        self.holdings.values().find_map(|holding| holding.waiting).filter(|_| news)
+    }
+
+    /// An answer to a recall, with all that is unspent. No grant is on its way.
+    pub(super) fn make_answer(&mut self, book: &Book, state: &State) -> (Parcel, RecallAnswer) {
+        if let Some(row) = state.account(book.key.account) {
+            self.take_outcomes(book, row);
+        }
+        self.answer_stale = false;
+        let uploads = self.open_uploads();
+        let parcel = self.pack(book.key, true, state.applied_index());
+        let command = RecallAnswer { settlement: parcel.settlement.clone(), begun: state.applied_index(), uploads };
+        (parcel, command)
+    }
+
     /// Takes the outcomes of this book's waits from the account's row.
     fn take_outcomes(&mut self, book: &Book, row: &Account) {
         let id = |number| WaiterId { node: book.lease.node(), epoch: book.lease.epoch(), number };

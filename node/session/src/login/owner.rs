@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use flotilla_cluster::{Lease, SubmitError, Submitted};
+use flotilla_cluster::{ActiveTransfer, Lease, SubmitError, Submitted};
 use flotilla_model::command::{CloseSession, OpenSession};
 use flotilla_model::{Command, CommandId, Refusal, SessionId};
 use tokio::sync::{Notify, oneshot};
@@ -47,6 +47,12 @@ impl Lifecycle {
 
     pub fn hold(&self, session: Arc<Session>) {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    /// What the session reads and writes now; nothing before it has begun and after its end.
+    pub fn transfers(&self) -> Vec<ActiveTransfer> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        session.map(|session| session.transfers()).unwrap_or_default()
     }
 
     fn take_session(&self) -> Option<Arc<Session>> {
@@ -96,8 +102,9 @@ pub(super) fn start(
     patience: Duration,
 ) -> (Arc<Lifecycle>, oneshot::Receiver<OpenReport>) {
     let id = lease.number();
-    let entry = core.registry.insert(session_of(id), open.username.clone(), Arc::clone(connection));
     let lifecycle = Arc::new(Lifecycle::default());
+    let (username, connection) = (open.username.clone(), Arc::clone(connection));
+    let entry = core.registry.insert(session_of(id), username, connection, Arc::clone(&lifecycle));
     let owner = Owner { core: Arc::clone(core), lease: Arc::clone(lease), entry, lifecycle: Arc::clone(&lifecycle) };
     let (report, outcome) = oneshot::channel();
     tokio::spawn(owner.run(id, open, patience, report));

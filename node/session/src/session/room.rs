@@ -1,11 +1,12 @@
 //! How a session's operations get room of the account: locally if they can, else after what is being freed here has been measured.
 
-use flotilla_model::Amount;
+use flotilla_model::{Amount, LogIndex};
+use flotilla_vfs::File;
 
 use super::{Session, Work};
 use crate::files::Failure;
 use crate::ledger::Charge;
-use crate::open_inodes::OpenInode;
+use crate::open_inodes::{Growing, OpenInode};
 
 impl Session {
     /// Charges this much more.
@@ -40,17 +41,21 @@ impl Session {
         }
     }
 
-    /// Charges what a file in place has not been charged for, up to this size. `None`: nothing more was due.
+    /// Charges what a file in place has not been charged for, up to this size. `None`: nothing more was due. From before this until it is
+    /// stored somebody holds `AccountHandle::writing_in_place`.
     pub(crate) async fn charge_growth(
         &self,
         work: &Work,
+        file: &dyn File,
         inode: &OpenInode,
         size: u64,
     ) -> Result<Option<Charge>, Failure> {
-        if size <= inode.charged() {
+        let scan = self.account()?.last_scan();
+        if size <= inode.charged() && !inode.is_stale(scan) {
             return Ok(None);
         }
         let growing = inode.lock().await;
+        self.look_anew(work, file, inode, &growing, scan).await?;
         let more = size.saturating_sub(growing.charged());
         if more == 0 {
             return Ok(None);
@@ -64,15 +69,33 @@ impl Session {
     pub(crate) async fn charge_append(
         &self,
         work: &Work,
+        file: &dyn File,
         inode: &OpenInode,
         len: u64,
     ) -> Result<Option<Charge>, Failure> {
+        let scan = self.account()?.last_scan();
         let growing = inode.lock().await;
+        self.look_anew(work, file, inode, &growing, scan).await?;
         let size = growing.charged().saturating_add(len);
         self.check_size(size)?;
         let charge = self.charge_now(work, len, 0).await?;
         growing.set(size);
         Ok(Some(charge))
+    }
+
+    async fn look_anew(
+        &self,
+        work: &Work,
+        file: &dyn File,
+        inode: &OpenInode,
+        growing: &Growing<'_>,
+        scan: LogIndex,
+    ) -> Result<(), Failure> {
+        if inode.is_stale(scan) {
+            let stat = file.stat(&work.guard).await.map_err(|error| self.failure(error))?;
+            growing.set_anew(stat.size, scan);
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use flotilla_vfs::{Caught, CreditClaim, FileKind, NoGuard};
 use super::{Session, Work};
 use crate::file::Upload;
 use crate::files::Failure;
-use crate::ledger::AccountHandle;
+use crate::ledger::{AccountHandle, Measuring};
 use crate::path::VPath;
 use crate::rights;
 
@@ -96,15 +96,15 @@ impl Session {
     }
 
     /// Measures and credits a caught file (6.1), at once if nobody here has it open. The client's answer need not wait for it, unless many are on the way already.
-    pub(crate) async fn credit(&self, account: Arc<AccountHandle>, caught: Box<dyn Caught>) {
+    pub(crate) async fn credit(&self, account: Arc<AccountHandle>, mut measuring: Measuring, caught: Box<dyn Caught>) {
         let job = self.connection.job();
         let (core, epoch) = (Arc::clone(&self.core), self.epoch());
         let account_id = self.account_id();
         let capture = core.captures.begin(account_id);
-        let measuring = account.measuring();
         let measured = async move {
             // Dropped last: the session leaves its account only after this.
             let _job = job;
+            measuring.measure_now();
             if let Some(claim) = measure(account, caught).await {
                 core.open_inodes.credit(account_id, epoch, measuring, claim);
             }

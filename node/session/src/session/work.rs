@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use flotilla_cluster::ActiveTransfer;
 use flotilla_model::{Permission, User};
 use flotilla_vfs::{File, GuardRef, VfsError};
 use tokio::sync::OwnedSemaphorePermit;
@@ -148,6 +149,17 @@ impl Session {
 
     pub(crate) fn note_closed(&self, number: u64) {
         self.open_files.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    /// Files that its client has open.
+    pub fn open_files(&self) -> usize {
+        self.open_files.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// What is read and written in it now.
+    pub(crate) fn transfers(&self) -> Vec<ActiveTransfer> {
+        let open = self.open_files.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter_map(|file| file.active()).collect()
     }
 
     pub(crate) fn note_uploaded(&self, bytes: u64) {

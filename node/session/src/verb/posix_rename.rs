@@ -28,9 +28,11 @@ pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(),
     replace_own(session, &work, &to).await?;
     let durability = session.core.config.durability;
     let guard = rights.guard();
+    let _moving = account.moving();
+    let measuring = account.measuring();
     let renamed = session.root.rename_over(from.as_bytes(), to.as_bytes(), session.epoch(), durability, &guard).await;
     if let Some(caught) = renamed.map_err(|error| session.failure(error))? {
-        session.credit(account, caught).await;
+        session.credit(account, measuring, caught).await;
     }
     session.log_command("Rename", &from, Some(&to));
     Ok(())

@@ -21,9 +21,14 @@ pub(super) async fn run(session: &Session, path: &[u8]) -> Result<(), Failure> {
     }
     let account = session.before_change(&work).await?;
     let durability = session.core.config.durability;
+    let measuring = account.measuring();
     let removed = session.root.remove(path.as_bytes(), session.epoch(), durability, &rights.guard()).await;
+    if matches!(removed, Err(VfsError::IsDirectory)) {
+        // It may have been caught and put back.
+        drop(account.moving());
+    }
     let caught = removed.map_err(|error| session.failure(error))?;
-    session.credit(account, caught).await;
+    session.credit(account, measuring, caught).await;
     session.log_command("Remove", &path, None);
     Ok(())
 }

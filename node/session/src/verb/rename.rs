@@ -26,7 +26,8 @@ pub(super) async fn run(session: &Session, from: &[u8], to: &[u8]) -> Result<(),
     if session.find_upload(&work, &to).await?.is_some() {
         return Err(Failure::Exists);
     }
-    session.before_change(&work).await?;
+    let account = session.before_change(&work).await?;
+    let _moving = account.moving();
     let durability = session.core.config.durability;
     let renamed = session.root.rename(from.as_bytes(), to.as_bytes(), durability, &rights.guard()).await;
     renamed.map_err(|error| session.failure(error))?;

@@ -9,7 +9,7 @@ use flotilla_cluster::*;
 use flotilla_model::command::*;
 use flotilla_model::*;
 use flotilla_session::ledger::{AccountHandle, Entering, Ledger, LedgerConfig, Progress};
-use flotilla_vfs::{GuardRef, Marker, Storage, Usage, VfsError, VfsResult};
+use flotilla_vfs::{GuardRef, Marker, Storage, Usage, UsageInUse, VfsError, VfsResult};
 use tokio::sync::{mpsc, watch};
 
 /// A seeded generator: xorshift.
@@ -82,6 +82,9 @@ impl Storage for DiskStorage {
         *self.0.scans.lock().unwrap() += 1;
         Ok(self.0.stored.lock().unwrap().get(&account).copied().unwrap_or_default())
     }
+    async fn scan_in_use(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<UsageInUse> {
+        Ok(UsageInUse { all: self.scan(path, account, guard).await?, staged: Usage::default() })
+    }
 }
 
 /// The log: one state, applied entry by entry, handed to all nodes.
@@ -153,6 +156,28 @@ impl Fleet {
     }
 
     pub fn start_with(seed: u64, nodes: u64, config: LedgerConfig) -> Arc<Self> {
+        let fleet = Self::bare(seed, nodes);
+        for node in &fleet.nodes {
+            let capability = flotilla_vfs::Capability {
+                exchange: true,
+                no_replace: true,
+                hard_links: true,
+                birth_time: true,
+                case_folding: false,
+                symlinks: true,
+                random_writes: true,
+            };
+            let storage: Arc<dyn Storage> = Arc::new(DiskStorage(Arc::clone(&fleet.disk), capability));
+            let storages = BTreeMap::from([("files".to_owned(), storage)]);
+            let ledger = Ledger::start(Arc::clone(node) as Arc<dyn Cluster>, storages, config.clone());
+            node.set_agent(Arc::new(LedgerAgent(ledger.clone())));
+            let _ = node.ledger.set(ledger);
+        }
+        fleet
+    }
+
+    /// Nodes that are registered and have nobody who acts for them.
+    pub fn bare(seed: u64, nodes: u64) -> Arc<Self> {
         let dice = Dice::new(seed);
         let nodes: Vec<Arc<FleetNode>> = (1..=nodes).map(|id| FleetNode::new(NodeId(id), Arc::clone(&dice))).collect();
         let fleet = Arc::new(Fleet {
@@ -177,22 +202,6 @@ impl Fleet {
             };
             let _ = fleet.admin(Command::PutNode(put));
             fleet.register(node, 1);
-        }
-        for node in &fleet.nodes {
-            let capability = flotilla_vfs::Capability {
-                exchange: true,
-                no_replace: true,
-                hard_links: true,
-                birth_time: true,
-                case_folding: false,
-                symlinks: true,
-                random_writes: true,
-            };
-            let storage: Arc<dyn Storage> = Arc::new(DiskStorage(Arc::clone(&fleet.disk), capability));
-            let storages = BTreeMap::from([("files".to_owned(), storage)]);
-            let ledger = Ledger::start(Arc::clone(node) as Arc<dyn Cluster>, storages, config.clone());
-            node.set_agent(Arc::new(LedgerAgent(ledger.clone())));
-            let _ = node.ledger.set(ledger);
         }
         fleet
     }
@@ -277,6 +286,10 @@ fn verb(command: &AccountCommand) -> &'static str {
         AccountCommand::Inspected(_) => "inspected",
         AccountCommand::ScanBegin(_) => "scan_begin",
         AccountCommand::ScanCommit(_) => "scan_commit",
+        AccountCommand::ScanConfirm(_) => "scan_confirm",
+        AccountCommand::ScanWalked(_) => "scan_walked",
+        AccountCommand::ScanReport(_) => "scan_report",
+        AccountCommand::ScanGiveUp(_) => "scan_give_up",
         AccountCommand::WantScan { .. } => "want_scan",
     }
 }

@@ -166,6 +166,24 @@ async fn a_process_that_outlived_its_lease_settles_its_dead_epoch_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_ends_between_the_last_settlement_and_the_close_is_settled_too() {
+    let fleet = Fleet::start(3, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let (_session, account) = fleet.nodes[0].open("demo").await;
+    let charge = account.charge();
+    charge.raise(3 * MIB, 1, &NoGuard::shared()).await.unwrap();
+    charge.publish();
+    charge.give_back();
+    account.leave().await;
+    eventually("all is back", || fleet.account("demo").outstanding().is_zero()).await;
+    // Time for the ledger to forget what has nothing to say.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    fleet.expire(&fleet.nodes[0]);
+    eventually("settled", || fleet.account("demo").holders.values().all(|holder| holder.settled)).await;
+    assert_eq!(fleet.account("demo").used, Amount::new(3 * MIB as i64, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_limit_on_a_shared_root_counts_what_was_written_without_grants_first() {
     let fleet = Fleet::start(5, 2);
     fleet.create("free", 0, 0);

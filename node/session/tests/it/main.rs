@@ -12,6 +12,8 @@ mod ledger;
 mod logins;
 mod quota;
 mod rights;
+mod scans;
+mod scans_nodes;
 mod shortage;
 mod support;
 mod uploads;

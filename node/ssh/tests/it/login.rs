@@ -121,3 +121,36 @@ async fn a_drain_refuses_new_connections_and_ends_when_the_last_has_gone() {
     tokio::time::timeout(Duration::from_secs(10), &mut world.running).await.expect("the drain ends").unwrap();
     assert_eq!(world.handle.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_drain_lets_a_transfer_end_and_does_not_wait_for_who_transfers_nothing() {
+    use tokio::io::AsyncWriteExt;
+    let mut world = World::with(|config| config.limits.drain = Duration::from_secs(60)).await;
+    let (idle, busy) = (client::logged_in(&world).await, client::logged_in(&world).await);
+    let (_nothing, sftp) = (client::sftp(&idle).await, client::sftp(&busy).await);
+    let connected = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    let mut file = sftp.create("slow.bin").await.unwrap();
+    file.write_all(b"before ").await.unwrap();
+    eventually("three connections are open", || world.handle.connections() == 3).await;
+    world.drain.cancel();
+    eventually("who transfers nothing is cut", || world.handle.connections() == 1).await;
+    assert!(idle.is_closed());
+    // An open file is a transfer, whatever its client's pace.
+    file.write_all(b"after").await.unwrap();
+    file.shutdown().await.unwrap();
+    assert_eq!(std::fs::read(world.home("slow.bin")).unwrap(), b"before after");
+    tokio::time::timeout(Duration::from_secs(30), &mut world.running).await.expect("then it ends, too").unwrap();
+    drop((connected, idle, busy));
+}
+
+#[tokio::test]
+async fn a_transfer_that_does_not_end_is_cut_when_the_drains_time_is_over() {
+    let mut world = World::with(|config| config.limits.drain = Duration::from_secs(1)).await;
+    let client = client::logged_in(&world).await;
+    let sftp = client::sftp(&client).await;
+    let file = sftp.create("endless.bin").await.unwrap();
+    world.drain.cancel();
+    tokio::time::timeout(Duration::from_secs(30), &mut world.running).await.expect("the drain ends").unwrap();
+    assert!(!world.home("endless.bin").exists(), "nothing half done is visible");
+    drop(file);
+}

@@ -14,22 +14,42 @@ use super::system::{Identity, attempt, fact, guarded, identity, inode_name, kind
 /// Levels that keep their descriptor and buffer; those above are opened again through `..` when the walk comes back.
 const OPEN_LEVELS: usize = 64;
 
-/// Sums files and sizes. Memory grows only with inodes of several links.
+/// Sums files and sizes. Memory grows only with inodes of several links, and with as many others as it is told to remember.
 #[derive(Default)]
 pub(super) struct Counter {
     pub usage: Usage,
+    /// What was counted while `count_apart` was on: each time it was met.
+    pub apart: Usage,
+    is_apart: bool,
     /// Counted size of inodes that may turn up again.
     linked: HashMap<InodeName, u64>,
+    remembered: usize,
 }
 
 impl Counter {
+    /// Counts so many inodes once although they turn up again.
+    pub fn remembering(inodes: usize) -> Self {
+        Counter { remembered: inodes, ..Counter::default() }
+    }
+
+    pub fn count_apart(&mut self, apart: bool) {
+        self.is_apart = apart;
+    }
+
     fn add(&mut self, stat: &Statx) {
         let size = match kind(stat) {
             FileKind::File => stat.stx_size,
             FileKind::Symlink => 0,
             FileKind::Directory | FileKind::Other => return,
         };
-        if stat.stx_nlink > 1 {
+        if self.is_apart {
+            self.apart.files += 1;
+            self.apart.bytes = self.apart.bytes.saturating_add(size);
+        }
+        if stat.stx_nlink > 1 || self.linked.len() < self.remembered {
+            return self.add_linked(inode_name(stat), size);
+        }
+        if self.remembered > 0 && self.linked.contains_key(&inode_name(stat)) {
             return self.add_linked(inode_name(stat), size);
         }
         self.usage.files += 1;
@@ -98,7 +118,12 @@ fn next_folder(
     loop {
         guard.check()?;
         let Some(entry) = open_names(level).read() else { return Ok(None) };
-        let entry = entry.map_err(fact)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            // The folder was removed, so it was empty.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(fact(errno)),
+        };
         let name = entry.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
             continue;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use flotilla_vfs::{Durability, LocalOptions, Usage, VfsError};
+use flotilla_vfs::{Durability, LocalOptions, Usage, UsageInUse, VfsError};
 
 use crate::assert_fails;
 use crate::fixtures::*;
@@ -95,4 +95,59 @@ async fn a_scan_sees_what_another_node_staged() {
     let root = other.open_root("home", ACCOUNT).await.unwrap();
     let _staged = stage(&*root, "f", &[1; 55]).await.unwrap();
     assert_eq!(scan(&fixture).await, Usage { bytes: 55, files: 1 });
+}
+
+async fn scan_in_use(fixture: &Fixture) -> UsageInUse {
+    fixture.storage.scan_in_use("home", ACCOUNT, &free()).await.unwrap()
+}
+
+#[tokio::test]
+async fn in_use_staging_is_counted_apart_and_each_inode_once() {
+    let fixture = Fixture::new().await;
+    let root = &*fixture.root;
+    assert_eq!(scan_in_use(&fixture).await, UsageInUse::default());
+    put(root, "f", &[1; 1000]).await.unwrap();
+    put(root, "g", &[1; 200]).await.unwrap();
+    assert_eq!(scan_in_use(&fixture).await.all, Usage { bytes: 1200, files: 2 });
+    assert_eq!(scan_in_use(&fixture).await.staged, Usage::default());
+    let staged = stage(root, "h", &[2; 30]).await.unwrap();
+    // Linked into staging before it is replaced: the same inode in both places.
+    let held = root.rename_over(b"g", b"f", EPOCH, Durability::Close, &free()).await.unwrap();
+    let found = scan_in_use(&fixture).await;
+    assert_eq!(found.all, Usage { bytes: 1230, files: 3 });
+    assert!(found.staged.files >= 2 && found.staged.bytes >= 1030, "{found:?}");
+    settle(held).await.unwrap();
+    staged.discard().await.unwrap();
+    assert_eq!(scan_in_use(&fixture).await.all, scan(&fixture).await);
+}
+
+/// What is published or caught while it is walked is found: here by each of many walks.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_use_nothing_is_missed_that_is_published_replaced_or_caught_under_the_walk() {
+    let fixture = Fixture::new().await;
+    let root = std::sync::Arc::clone(&fixture.root);
+    for number in 0..200 {
+        put(&*root, &format!("still-{number}"), &[0; 10]).await.unwrap();
+    }
+    put(&*root, "busy", &[0; 100]).await.unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writer = {
+        let (root, stop) = (std::sync::Arc::clone(&root), std::sync::Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut rounds = 0_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                put(&*root, "busy", &[1; 100]).await.unwrap();
+                rounds += 1;
+            }
+            rounds
+        })
+    };
+    for walk in 0..50 {
+        let found = scan_in_use(&fixture).await;
+        assert!(found.all.files >= 201 && found.all.bytes >= 2_100, "walk {walk}: {found:?}");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let rounds = writer.await.unwrap();
+    assert!(rounds > 0, "nothing happened under the walks");
+    assert_eq!(scan_in_use(&fixture).await.all, Usage { bytes: 2_100, files: 201 });
 }

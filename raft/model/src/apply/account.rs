@@ -12,6 +12,7 @@ mod grant;
 mod inspected;
 mod presence;
 mod scan;
+mod scan_live;
 mod scan_wish;
 mod settle;
 mod settle_dead;
@@ -38,6 +39,10 @@ pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &AccountComma
         AccountCommand::Inspected(command) => inspected::apply(scope, command),
         AccountCommand::ScanBegin(command) => scan::begin(scope, command),
         AccountCommand::ScanCommit(command) => scan::commit(scope, command),
+        AccountCommand::ScanConfirm(command) => scan_live::confirm(scope, Sender::of(id)?, command),
+        AccountCommand::ScanWalked(command) => scan_live::walked(scope, command),
+        AccountCommand::ScanReport(command) => scan_live::report(scope, Sender::of(id)?, command),
+        AccountCommand::ScanGiveUp(command) => scan_live::give_up(scope, command),
         AccountCommand::WantScan { account, force } => scan::want(scope, *account, *force),
     }
 }

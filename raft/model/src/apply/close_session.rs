@@ -43,6 +43,10 @@ fn closed(scope: &mut Scope<'_>, row: &Session, command: &CloseSession) {
 /// Answers the open beforehand, under its own number, unless that is answered already.
 fn remember(scope: &mut Scope<'_>, command: &CloseSession) {
     let session = command.session;
+    #[cfg(feature = "planted-bugs")]
+    if crate::planted::is("close-before-open") {
+        return;
+    }
     let floor = scope.get::<Node>(&session.node).map_or(0, |node| node.floor);
     let answered = scope.get::<AnsweredNumber>(&(session.epoch, session.number)).is_some();
     if session.number > floor && !answered {

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Amount, CreditedInode, Epoch, Limits, LogIndex, NodeId, OpenUpload, UploadOrder, Username};
+use crate::{
+    AccountId, Amount, CreditedInode, Epoch, Limits, LogIndex, NodeId, OpenUpload, UploadOrder, Username, Walked,
+};
 
-/// What a node asks of an account's ledger. `Grant`, `Settle`, `Answer`, `WaitOver` and `Confirm` are numbered by `CommandId::Node`
-/// and speak for that node's epoch; the others are conditional or idempotent by themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a node asks of an account's ledger. `Grant`, `Settle`, `Answer`, `WaitOver`, `Confirm`, `ScanConfirm` and `ScanReport` are
+/// numbered by `CommandId::Node` and speak for that node's epoch; the others are conditional or idempotent by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AccountCommand {
     Grant(Grant),
     Settle(Settle),
@@ -18,6 +20,10 @@ pub enum AccountCommand {
     Inspected(Inspected),
     ScanBegin(ScanBegin),
     ScanCommit(ScanCommit),
+    ScanConfirm(ScanWord),
+    ScanWalked(ScanWalked),
+    ScanReport(ScanWord),
+    ScanGiveUp(ScanGiveUp),
     /// An administrator asks for a scan.
     WantScan {
         account: AccountId,
@@ -27,7 +33,7 @@ pub enum AccountCommand {
 }
 
 /// Asks for room (4.2). With a `need` it becomes a waiter if that does not fit; without, what can be had ahead is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     pub account: AccountId,
     pub username: Username,
@@ -42,7 +48,7 @@ pub struct Grant {
 }
 
 /// One account's part of a settlement. All amounts are changes since the last one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccountSettlement {
     pub account: AccountId,
     /// The holder's `since`: a settlement of an earlier row changes nothing and marks.
@@ -58,12 +64,15 @@ pub struct AccountSettlement {
     pub settled_through: LogIndex,
     /// Something was over-counted that cannot be credited (an in-place shrink, a capture without a measure).
     pub mark: bool,
+    /// Since the last settlement a file or folder was renamed, made shorter in place, or removed while it was open here: a walk of that
+    /// time may have missed what is stored.
+    pub disturbed: bool,
     /// Asks whose outcome the node has taken; of a refused one: after its room came back.
     pub seen: Vec<u64>,
 }
 
 /// A removed or replaced file that was caught, synced and measured (6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CreditItem {
     pub amount: Amount,
     pub inode: CreditedInode,
@@ -72,7 +81,7 @@ pub struct CreditItem {
 }
 
 /// Settlements of one node, of many accounts. At most `MAX_SETTLED_ACCOUNTS`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settle {
     pub accounts: Vec<AccountSettlement>,
 }
@@ -84,7 +93,7 @@ pub const MAX_CREDITS: usize = 512;
 pub const MAX_LISTED_UPLOADS: usize = 512;
 
 /// A node's answer to a recall (5.1): it settles, returns all that is unspent and lists what is unpublished.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecallAnswer {
     pub settlement: AccountSettlement,
     /// The index that the node had applied when it began.
@@ -93,7 +102,7 @@ pub struct RecallAnswer {
 }
 
 /// A word of the node about its waiter, and the occasion to decide anew (somebody's epoch ended).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WaitOver {
     pub account: AccountId,
     /// The number of the `Grant` command.
@@ -107,7 +116,7 @@ pub struct WaitOver {
 }
 
 /// A node takes grants only from here on, and has reported everything else (4.4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConfirmLimited {
     pub settlement: AccountSettlement,
     /// The account's `limited_since` that this confirms.
@@ -117,7 +126,7 @@ pub struct ConfirmLimited {
 }
 
 /// A process that outlived its lease settles its dead epoch: all jobs have returned, its staged files are gone (7.1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SettleDead {
     pub account: AccountId,
     pub node: NodeId,
@@ -130,7 +139,7 @@ pub struct SettleDead {
 }
 
 /// A dead epoch's staging folder is gone for good (8.5).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fenced {
     pub account: AccountId,
     pub node: NodeId,
@@ -138,7 +147,7 @@ pub struct Fenced {
 }
 
 /// What lay in a root before it was first used. The first answer counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Inspected {
     pub account: AccountId,
     pub found: Amount,
@@ -146,16 +155,48 @@ pub struct Inspected {
     pub uncounted: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanBegin {
     pub account: AccountId,
     pub node: NodeId,
     pub epoch: Epoch,
     /// Do not wait until a dead epoch's process has settled or is known to be gone.
     pub force: bool,
+    /// The account may be in use: its nodes confirm, then it is walked, then they report (7.3).
+    pub live: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A node's word about a scan of an account that it uses: that it knows of it, or all that it has stored since. The settlement is both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanWord {
+    /// Index of the `ScanBegin`.
+    pub begun: LogIndex,
+    pub settlement: AccountSettlement,
+}
+
+/// Staging, the tree and staging again were walked, in this order, from behind the scan's barrier on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanWalked {
+    pub account: AccountId,
+    /// Index of the `ScanBegin`.
+    pub begun: LogIndex,
+    pub walked: Walked,
+}
+
+/// The scanning node ends a scan without a result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanGiveUp {
+    pub account: AccountId,
+    /// Index of the last `ScanBegin`.
+    pub begun: LogIndex,
+    /// For people; at most `MAX_REASON` bytes.
+    pub reason: String,
+}
+
+pub const MAX_REASON: usize = 512;
+
+/// The result of a scan of an idle account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanCommit {
     pub account: AccountId,
     /// Index of the `ScanBegin`.

@@ -1,6 +1,6 @@
 //! A quota account: the ledger of one root. Owned by the escrow rules (`PROTOCOL.md` 4 to 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{AccountId, Epoch, LogIndex, NodeId, Root, Username, WallTime};
 
 /// Bytes and files, signed: usage may pass below zero while reports overtake each other and is shown as max(0, used).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Amount {
     pub bytes: i64,
     pub files: i64,
@@ -91,7 +91,7 @@ impl std::iter::Sum for Amount {
 }
 
 /// A user's limits of an account; `i64::MAX` where there is none. A grant is tagged with those under which it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Limits {
     pub bytes: i64,
     pub files: i64,
@@ -127,7 +127,7 @@ impl crate::User {
 }
 
 /// The order of an upload (5.1): the index of the grant it first spent from, then node, then local number. Smaller is older.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UploadOrder {
     pub grant: LogIndex,
     pub node: NodeId,
@@ -135,7 +135,7 @@ pub struct UploadOrder {
 }
 
 /// A node's unpublished upload in its answer to a recall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpenUpload {
     pub order: UploadOrder,
     /// The room it holds.
@@ -222,7 +222,7 @@ pub struct Waiter {
 }
 
 /// Why there was no room, with numbers (5.4): taken, in use, or held by nodes out of reach.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shortage {
     pub limits: Limits,
     pub need: Amount,
@@ -245,9 +245,7 @@ impl std::fmt::Display for Shortage {
             return f.write_str("quota: the user was deleted or made anew");
         }
         if self.uncertain {
-            return f.write_str(
-                "quota: what is stored is not counted yet, a scan must come first; it runs when nobody uses the folder",
-            );
+            return f.write_str("quota: what is stored is not counted yet, a scan must come first; it runs by itself");
         }
         let used = self.used.at_least_zero();
         let bytes_short = self.limits.bytes != i64::MAX
@@ -273,20 +271,48 @@ impl std::fmt::Display for Shortage {
 }
 
 /// Names an inode for ever within a root: inode numbers are reused, so the birth time belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CreditedInode {
     pub inode: u64,
     pub birth_ns: i64,
 }
 
 /// A scan under way. One per account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scan {
     pub begun: LogIndex,
     pub node: NodeId,
     pub epoch: Epoch,
     /// The entry's wall clock at the begin, for people.
     pub begun_wall: WallTime,
+    /// Of an account in use; `None`: it is refused if anything of the account lives before its commit.
+    pub live: Option<LiveScan>,
+}
+
+/// What is known of the scan of an account in use (7.3). Its rows confirm, then comes the barrier, then the walk, then they report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveScan {
+    /// Epochs that had ended when it began; all are fenced.
+    pub ended: BTreeSet<(NodeId, Epoch)>,
+    /// Rows that have to confirm; once it was walked: those that have to report. A row that goes has settled all.
+    pub awaited: BTreeSet<(NodeId, Epoch)>,
+    /// Where the last one had confirmed: the walk begins behind it, and counts what is settled from there on.
+    pub barrier: Option<LogIndex>,
+    /// Settled behind the barrier: the walk may have seen it or not.
+    pub added: Amount,
+    /// Credited behind the barrier: the walk may have seen it.
+    pub credited: Amount,
+    /// Something was renamed or made shorter in place: the walk may have missed what is stored.
+    pub disturbed: bool,
+    pub walked: Option<Walked>,
+}
+
+/// What a walk of staging, the tree and staging again found, each inode once with its largest size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Walked {
+    pub found: Amount,
+    /// Of it in staging: uploads that hold their room still, and files whose credit is on its way.
+    pub staged: Amount,
 }
 
 /// Index of the last grant of each dimension: right behind it no more of it was taken than the limit of its user. A grant of the
@@ -311,6 +337,8 @@ pub struct Account {
     pub marked_wall: WallTime,
     /// An administrator said not to wait for processes of dead epochs that may still write: until the next scan.
     pub forced: bool,
+    /// An administrator asked for a scan: it does not wait until the account is idle.
+    pub asked: bool,
     /// What is stored may be more than `used`: a limited account takes no grants before a scan.
     pub uncertain: bool,
     /// Users of this root with a limit. The account is limited if there is one.
@@ -327,6 +355,10 @@ pub struct Account {
     pub activity: LogIndex,
     pub scan: Option<Scan>,
     pub scan_committed: LogIndex,
+    /// Scans in a row that were disturbed.
+    pub scan_tries: u8,
+    /// Why the last scan was given up, until one is committed.
+    pub scan_given_up: Option<String>,
     pub granted: LastGrants,
     /// Index at which more may have come to be taken than any limit: a limit fell or its user left, a scan found more, something was
     /// reported that had no grant.
@@ -345,6 +377,7 @@ impl Account {
             marked: false,
             marked_wall: WallTime(0),
             forced: false,
+            asked: false,
             uncertain: false,
             limited_users: 0,
             limited_since: 0,
@@ -355,6 +388,8 @@ impl Account {
             activity: 0,
             scan: None,
             scan_committed: 0,
+            scan_tries: 0,
+            scan_given_up: None,
             granted: LastGrants::default(),
             excused: 0,
             revision: index,

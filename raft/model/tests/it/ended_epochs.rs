@@ -198,7 +198,7 @@ fn a_forced_scan_does_not_wait_for_a_process_and_the_next_one_does_again() {
     assert_eq!(obstacle(&home), Some(AccountRefusal::MayStillWrite { node: NodeId(1), epoch }));
     home.say(AccountCommand::WantScan { account, force: true }).unwrap();
     assert_eq!(obstacle(&home), None);
-    let begin = ScanBegin { account, node: NodeId(2), epoch: home.world.epoch(2), force: true };
+    let begin = ScanBegin { account, node: NodeId(2), epoch: home.world.epoch(2), force: true, live: false };
     home.say(AccountCommand::ScanBegin(begin)).unwrap();
     let scan = home.row().scan.unwrap();
     assert_eq!(scan.begun_wall, WallTime(home.world.wall));

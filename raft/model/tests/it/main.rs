@@ -7,6 +7,7 @@ mod ended_epochs;
 mod escrow;
 mod golden;
 mod history;
+mod live_scans;
 mod membership;
 mod once;
 mod random_run;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use flotilla_cluster::lease::HOLDER_NS;
-use flotilla_model::command::{Expire, InitCluster, PutNode, RegisterNode};
+use flotilla_model::command::{Expire, InitCluster, PutNode, RegisterNode, RemoveNode};
 use flotilla_model::{CommandId, Envelope, LogTime, WallTime};
 
 use super::*;
@@ -77,6 +77,17 @@ impl Bench {
         self.lease.borrow().clone().expect("a lease")
     }
 
+    /// Another member, which registers.
+    fn join(&mut self, node: u64) {
+        let (name, peer_address) = (format!("node{node}"), format!("127.0.0.1:{node}"));
+        let (admin_address, sftp_address) = (String::new(), String::new());
+        let (node, version, replaces) = (NodeId(node), "test".into(), Epoch(0));
+        let put = PutNode { public_key: Vec::new(), node, name, peer_address, admin_address, sftp_address };
+        self.apply(Command::PutNode(put)).expect("taken");
+        let register = RegisterNode { store: 1, nonce: 1, node, start: 1, replaces, version };
+        self.apply(Command::RegisterNode(register)).expect("taken");
+    }
+
     fn renewal(&self, lease: &Lease, number: u64, leader_clock_ms: u64) -> Command {
         Command::Renew(Renew { term: 1, leader_clock_ms, renewals: vec![(NodeId(1), lease.epoch(), number)] })
     }
@@ -127,6 +138,24 @@ fn an_expiry_that_stands_behind_a_renewal_in_one_batch_ends_the_lease() {
     bench.observe(Command::Expire(expire)).expect("taken");
     assert!(lease.is_dead(), "at once, before the batch is published");
     bench.book.settle(&bench.lease, &bench.renewed);
+    assert!(lease.is_dead());
+}
+
+#[test]
+fn who_is_being_removed_drops_its_lease_at_once() {
+    let mut bench = Bench::new();
+    let lease = bench.register();
+    (2..=4).for_each(|node| bench.join(node));
+    let remove = |node| Command::RemoveNode(RemoveNode { node: NodeId(node), lost: false });
+    bench.apply(remove(2)).expect("taken");
+    assert!(!lease.is_dead(), "another one goes");
+    let epoch = bench.state.node(NodeId(2)).expect("its row").last_epoch;
+    bench.apply(Command::Expire(Expire { node: NodeId(2), epoch, last_renewal: 0 })).expect("taken");
+    bench.observe(remove(1)).expect("taken");
+    assert!(
+        bench.state.node(NodeId(1)).is_some_and(|row| row.alive),
+        "its slots are held until its lease would be over"
+    );
     assert!(lease.is_dead());
 }
 

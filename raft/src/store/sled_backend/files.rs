@@ -146,6 +146,11 @@ pub fn open_current(parent: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
+/// Whether there is any store.
+pub fn is_there(parent: &Path) -> bool {
+    parent.join(MAKING).exists() || numbers(parent).is_ok_and(|numbers| !numbers.is_empty())
+}
+
 /// A store without a mark that holds something has lost it.
 fn refuse_unmarked(parent: &Path, numbers: &[u64]) -> io::Result<()> {
     for number in numbers {

@@ -1,5 +1,7 @@
 //! What a process wrote and synced, as strace saw it, and the disks that a power cut at any moment may leave.
 
+pub mod crash;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -174,6 +176,15 @@ impl Recording {
     pub fn said(&self, line: usize) -> impl Iterator<Item = &str> {
         let steps = self.steps.iter().take_while(move |step| step.began <= line);
         steps.filter_map(|step| if let Act::Said(said) = &step.act { Some(said.as_str()) } else { None })
+    }
+
+    /// All that was said, with the lines.
+    pub fn all_said(&self) -> std::iter::Peekable<impl Iterator<Item = (usize, &str)>> {
+        let said = self.steps.iter().filter_map(|step| match &step.act {
+            Act::Said(said) => Some((step.began, said.as_str())),
+            _ => None,
+        });
+        said.peekable()
     }
 
     /// The files after a power cut at a line. `ignoring_fdatasync`: as if nobody had called it.

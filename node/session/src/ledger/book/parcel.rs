@@ -8,7 +8,7 @@ use flotilla_model::{Amount, Limits, LogIndex, OpenUpload};
 use super::{BookKey, Pages};
 
 /// What was taken out of a book for the log.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ledger) struct Parcel {
     pub settlement: AccountSettlement,
     /// The book's count of changes when it was packed.
@@ -38,6 +38,7 @@ impl Pages {
             settled_through: self.settled_through(applied, &credits),
             credits,
             mark: std::mem::take(&mut self.mark),
+            disturbed: self.unseen.take(),
             seen: std::mem::take(&mut self.seen),
         };
         Parcel { settlement, changes }
@@ -78,6 +79,7 @@ impl Pages {
         self.reported += settlement.reported;
         self.credits.extend(settlement.credits);
         self.mark |= settlement.mark;
+        self.unseen.shrunk |= settlement.disturbed;
         self.seen.extend(settlement.seen);
         self.changed_for_the_log();
     }

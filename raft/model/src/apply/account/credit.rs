@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::scan_live;
 use super::sheet::Sheet;
 use crate::command::CreditItem;
 
@@ -15,8 +16,9 @@ pub(super) fn credit_all(sheet: &mut Sheet<'_>, credits: &[CreditItem]) {
 }
 
 fn credit(sheet: &mut Sheet<'_>, item: &CreditItem) {
-    // What was measured before a scan's commit has not been counted by it.
+    // What was measured before a scan's commit may not be counted by it, or may be: then too much is counted until the next one.
     if item.measured < sheet.row.scan_committed {
+        sheet.mark("a credit was measured before a scan");
         return;
     }
     if sheet.row.credited.contains_key(&item.inode) {
@@ -32,6 +34,7 @@ fn credit(sheet: &mut Sheet<'_>, item: &CreditItem) {
     let index = sheet.index;
     Arc::make_mut(&mut sheet.row.credited).insert(item.inode, index);
     sheet.row.used -= item.amount;
+    scan_live::note_credited(sheet, item.amount);
     #[cfg(feature = "planted-bugs")]
     if crate::planted::is("quota-refund") {
         sheet.row.used -= item.amount;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::decide::decide;
 use super::sheet::{Sender, Sheet, edit};
-use super::{Scope, grant};
+use super::{Scope, grant, scan_live};
 use crate::reply::{AccountDone, AccountRefusal};
 use crate::{AccountId, Amount, Epoch, FirstGrant, Holder, Limits, NodeId, Refusal, Session, SessionId, State, User};
 
@@ -45,6 +45,7 @@ pub(super) fn sum_up_ended(sheet: &mut Sheet<'_>) {
         if let Some(holder) = sheet.row.holders.remove(&(node, epoch)) {
             sheet.row.used += holder.outstanding();
             sheet.row.uncertain |= holder.unlimited && !holder.settled;
+            scan_live::note_gone(sheet, (node, epoch));
             sheet.mark("too many ended epochs to keep apart");
         }
     }

@@ -1,6 +1,6 @@
-//! Scans of idle accounts (7.2): begun when nothing of the account lives, committed if nothing has since.
+//! Scans begin when the dead epochs are fenced. One of an idle account (7.2) is committed if nothing of it has lived since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::sheet::Sheet;
@@ -8,33 +8,40 @@ use super::{Scope, edit};
 use crate::command::{ScanBegin, ScanCommit};
 use crate::event::Fact;
 use crate::reply::{AccountDone, AccountRefusal};
-use crate::{AccountId, Refusal, Reply, Scan};
+use crate::{AccountId, Epoch, LiveScan, NodeId, Refusal, Reply, Scan};
 
 pub(super) fn begin(scope: &mut Scope<'_>, command: &ScanBegin) -> Reply {
     if !scope.state.epoch_alive(command.node, command.epoch) {
         return Err(Refusal::StaleEpoch { node: command.node, epoch: command.epoch });
     }
     edit(scope, command.account, |sheet| {
-        if let Some(obstacle) = sheet.state().scan_obstacle(&sheet.row, command.force) {
+        let obstacle = sheet.state().scan_obstacle(&sheet.row, command.force);
+        if let Some(obstacle) = obstacle.filter(|obstacle| !command.live || *obstacle != AccountRefusal::InUse) {
             return Err(obstacle);
         }
         all_fenced(sheet)?;
-        if let Some(scan) = sheet.row.scan
+        if let Some(scan) = &sheet.row.scan
             && scan.node != command.node
             && sheet.alive(scan.node, scan.epoch)
         {
             return Err(AccountRefusal::ScanUnderWay { node: scan.node });
         }
         let (node, epoch) = (command.node, command.epoch);
-        sheet.row.scan = Some(Scan { begun: sheet.index, node, epoch, begun_wall: sheet.wall });
+        let live = command.live.then(|| live(sheet));
+        sheet.row.scan = Some(Scan { begun: sheet.index, node, epoch, begun_wall: sheet.wall, live });
         Ok(AccountDone::ScanBegun { begun: sheet.index })
     })
 }
 
-/// Every holder is of a dead epoch here; each must be fenced.
+fn live(sheet: &Sheet<'_>) -> LiveScan {
+    let (awaited, ended): (BTreeSet<_>, BTreeSet<(NodeId, Epoch)>) =
+        sheet.row.holders.keys().partition(|(node, epoch)| sheet.alive(*node, *epoch));
+    LiveScan { ended, awaited, ..LiveScan::default() }
+}
+
 fn all_fenced(sheet: &Sheet<'_>) -> Result<(), AccountRefusal> {
-    match sheet.row.holders.iter().find(|(_, holder)| !holder.fenced) {
-        Some(((node, epoch), _)) => Err(AccountRefusal::Unfenced { node: *node, epoch: *epoch }),
+    match sheet.state().dead_holders(&sheet.row).find(|(_, _, holder)| !holder.fenced) {
+        Some((node, epoch, _)) => Err(AccountRefusal::Unfenced { node, epoch }),
         None => Ok(()),
     }
 }
@@ -44,7 +51,7 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
         return Err(Refusal::Account(AccountRefusal::Negative));
     }
     edit(scope, command.account, |sheet| {
-        let begun = sheet.row.scan.map(|scan| scan.begun);
+        let begun = sheet.row.scan.as_ref().filter(|scan| scan.live.is_none()).map(|scan| scan.begun);
         // An entry holds many commands: activity at the very index of the begin may have come behind it.
         if begun != Some(command.begun) || sheet.row.activity >= command.begun {
             return Err(AccountRefusal::ScanOvertaken);
@@ -60,10 +67,9 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
         row.credited = Arc::new(BTreeMap::new());
         row.inspected = true;
         row.marked = false;
-        row.forced = false;
         row.uncertain = false;
         row.scan = None;
-        row.scan_committed = sheet.index;
+        row.has_been_scanned(sheet.index);
         row.excused = sheet.index;
         let (bytes, files) = (command.found.bytes as u64, command.found.files as u64);
         sheet.facts.push(Fact::AccountScanned { account: command.account, bytes, files });
@@ -74,6 +80,7 @@ pub(super) fn commit(scope: &mut Scope<'_>, command: &ScanCommit) -> Reply {
 pub(super) fn want(scope: &mut Scope<'_>, account: AccountId, force: bool) -> Reply {
     edit(scope, account, |sheet| {
         sheet.row.forced |= force;
+        sheet.row.asked = true;
         sheet.mark("asked for by an administrator");
         Ok(AccountDone::Nothing)
     })

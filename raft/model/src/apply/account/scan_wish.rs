@@ -19,17 +19,21 @@ impl State {
         row.marked || row.uncertain || dead()
     }
 
-    /// What stands in the way of an idle scan: a living session or grant, or a dead epoch whose process may still write (7.2).
+    /// What stands in the way of an idle scan: a dead epoch whose process may still write, or a living session or grant (7.2). Only the
+    /// latter does not stand in the way of a live one.
     pub fn scan_obstacle(&self, row: &Account, force: bool) -> Option<AccountRefusal> {
-        for ((node, epoch), holder) in &row.holders {
-            if self.epoch_alive(*node, *epoch) {
-                return Some(AccountRefusal::InUse);
-            }
-            if !force && !self.process_is_over(*node, holder) {
-                return Some(AccountRefusal::MayStillWrite { node: *node, epoch: *epoch });
-            }
+        let mut dead = self.dead_holders(row);
+        if let Some((node, epoch, _)) = dead.find(|(node, _, holder)| !force && !self.process_is_over(*node, holder)) {
+            return Some(AccountRefusal::MayStillWrite { node, epoch });
         }
-        None
+        let in_use = row.holders.keys().any(|(node, epoch)| self.epoch_alive(*node, *epoch));
+        in_use.then_some(AccountRefusal::InUse)
+    }
+
+    /// Whether a scan does not wait until the account is idle: somebody asked for it, or waits for room that it may find, or nothing is
+    /// granted before it.
+    pub fn scan_is_pressing(&self, row: &Account) -> bool {
+        row.asked || self.scan_rank(row).0 == 0
     }
 
     /// Whether no thread of a dead holder's process writes any more: it has settled, or its node registered a later one or is gone.

@@ -2,7 +2,7 @@
 
 use super::decide::decide;
 use super::sheet::Sheet;
-use super::{Scope, Sender, credit, edit};
+use super::{Scope, Sender, credit, edit, scan_live};
 use crate::command::{AccountSettlement, MAX_CREDITS, MAX_SETTLED_ACCOUNTS, Settle};
 use crate::reply::{AccountDone, AccountRefusal};
 use crate::{Amount, Done, Refusal, Reply, WaiterId, WaiterState};
@@ -48,6 +48,7 @@ pub(super) fn settle(sheet: &mut Sheet<'_>, sender: Sender, part: &AccountSettle
     let Some(holder) = sheet.row.holders.get_mut(&key).filter(|holder| holder.since == part.since) else {
         if !part.spent.is_empty() || !part.reported.is_zero() || !part.credits.is_empty() {
             sheet.mark("settlement of a session that is over");
+            scan_live::disturb(sheet);
         }
         return;
     };
@@ -65,6 +66,7 @@ pub(super) fn settle(sheet: &mut Sheet<'_>, sender: Sender, part: &AccountSettle
     holder.settled_total += used;
     holder.settled_through = holder.settled_through.max(part.settled_through);
     sheet.row.used += used;
+    scan_live::note_settled(sheet, used, part.disturbed);
     sheet.row.activity = sheet.index;
     if !part.reported.is_zero() {
         sheet.row.excused = sheet.index;

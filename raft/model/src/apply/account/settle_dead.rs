@@ -1,7 +1,7 @@
 //! A process that outlived its lease settles its dead epoch (7.1). After a scan it changes no number and marks.
 
 use super::decide::decide;
-use super::{Scope, credit, edit};
+use super::{Scope, credit, edit, scan_live};
 use crate::command::{MAX_CREDITS, SettleDead};
 use crate::reply::{AccountDone, AccountRefusal};
 use crate::{Refusal, Reply};
@@ -31,6 +31,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &SettleDead) -> Reply {
         holder.outstanding.clear();
         holder.settled = true;
         let unlimited = holder.unlimited;
+        scan_live::note_gone(sheet, key);
         sheet.row.used += late;
         sheet.row.activity = sheet.index;
         credit::credit_all(sheet, &command.credits);

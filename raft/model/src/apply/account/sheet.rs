@@ -7,7 +7,7 @@ use crate::{
     Username, WallTime,
 };
 
-use super::Scope;
+use super::{Scope, scan_live};
 
 /// The node and epoch that speak, and the number of their command.
 #[derive(Clone, Copy)]
@@ -46,6 +46,7 @@ pub(super) fn edit(
     let (index, wall) = (scope.index, scope.wall);
     let mut sheet = Sheet { row: Account::clone(&row), index, wall, facts: Vec::new(), state: &*scope.state };
     let done = rule(&mut sheet).map_err(Refusal::Account)?;
+    scan_live::advance(&mut sheet);
     let Sheet { row: mut changed, facts, .. } = sheet;
     let is_removed = changed.holders.is_empty() && scope.state.users_of_account(account).next().is_none();
     let removed = is_removed.then(|| Fact::AccountRemoved { account, root: changed.root.to_string() });

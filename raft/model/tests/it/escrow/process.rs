@@ -38,6 +38,30 @@ impl Upload {
 pub struct Caught {
     pub inode: u64,
     pub size: i64,
+    /// When and how large it was measured, if it was.
+    pub measured: LogIndex,
+    pub found: i64,
+}
+
+pub fn credit_of(inode: u64, size: i64, measured: LogIndex) -> CreditItem {
+    CreditItem { amount: Amount::new(size, 1), inode: CreditedInode { inode, birth_ns: 1 }, measured }
+}
+
+/// A file that is written in place. Growth beyond what it was charged for is charged.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFile {
+    pub charged: i64,
+    /// A scan has begun since: what it is charged for is what it is large now.
+    pub stale: bool,
+}
+
+/// A write in place that is charged and not on the disk yet.
+#[derive(Debug)]
+pub struct Writing {
+    pub inode: u64,
+    pub to: i64,
+    pub charge: Upload,
+    pub begun_before: LogIndex,
 }
 
 #[derive(Debug)]
@@ -54,6 +78,8 @@ pub struct Flight {
     pub number: u64,
     pub command: Command,
     pub carried: Carried,
+    /// It was applied, whether its answer came or not.
+    pub applied: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +99,18 @@ pub struct Process {
     pub reported: Amount,
     pub credits: Vec<CreditItem>,
     pub caught: Vec<Caught>,
+    pub open: BTreeMap<u64, OpenFile>,
+    pub writing: Vec<Writing>,
+    /// Removed files that are open here still: unlinked, and on the disk.
+    pub held: Vec<Caught>,
+    /// Renames and shrinks that are on the disk and not over yet.
+    pub moving: u64,
+    pub shrinking: u64,
+    pub moved: bool,
+    pub shrunk: bool,
+    /// The live scan that it has confirmed last, and the one that it has reported on.
+    pub scan_confirmed: LogIndex,
+    pub scan_reported: LogIndex,
     pub seen: Vec<u64>,
     pub taken: BTreeSet<u64>,
     pub total: Amount,
@@ -100,6 +138,15 @@ impl Process {
             reported: Amount::ZERO,
             credits: Vec::new(),
             caught: Vec::new(),
+            open: BTreeMap::new(),
+            writing: Vec::new(),
+            held: Vec::new(),
+            moving: 0,
+            shrinking: 0,
+            moved: false,
+            shrunk: false,
+            scan_confirmed: 0,
+            scan_reported: 0,
             seen: Vec::new(),
             taken: BTreeSet::new(),
             total: Amount::ZERO,
@@ -109,6 +156,11 @@ impl Process {
             next_number: 1,
             next_upload: 1,
         }
+    }
+
+    /// Inode of an upload, from its first byte on.
+    pub fn inode_of(&self, upload: u64) -> u64 {
+        (self.epoch.0 << 32) + upload
     }
 
     pub fn row(&self) -> Account {
@@ -131,6 +183,25 @@ impl Process {
             || !self.reported.is_zero()
             || !self.credits.is_empty()
             || !self.seen.is_empty()
+            || self.moved
+            || self.shrunk
+    }
+    /// What lies in staging and is counted; what is stored, or may be, and not settled; credits that are not settled, and what may not be.
+    pub fn unsettled(&self) -> [Amount; 3] {
+        let taken = self.caught.iter().chain(&self.held).map(|file| Amount::new(file.size, 1)).sum();
+        let mut spent: Amount = self.reported + self.spent.values().copied().sum();
+        let mut credits: Amount = self.credits.iter().map(|credit| credit.amount).sum();
+        for flight in self.flights.iter().filter(|flight| !flight.applied) {
+            if let Carried::Parcel { parcel, .. } = &flight.carried {
+                spent += parcel.reported + parcel.spent.iter().map(|part| part.1).sum();
+                credits += parcel.credits.iter().map(|credit| credit.amount).sum();
+            }
+        }
+        // A write that was charged for nothing may land before the one that was charged for it.
+        let writing = self.writing.iter().map(|writing| writing.charge.room()).sum();
+        // What was made shorter is counted until its mark is heard.
+        let shorter = if self.shrinking > 0 || self.shrunk { Amount::new(1 << 40, 0) } else { Amount::ZERO };
+        [taken, spent + writing, credits + writing + shorter]
     }
     pub fn unspent(&self) -> Amount {
         self.pots.values().map(|pot| pot.0).sum()
@@ -144,7 +215,7 @@ impl Process {
     pub fn send(&mut self, command: Command, carried: Carried) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.flights.push(Flight { number, command, carried });
+        self.flights.push(Flight { number, command, carried, applied: false });
         number
     }
 
@@ -229,7 +300,8 @@ impl Process {
             reported: std::mem::take(&mut self.reported),
             settled_through: self.view.applied_index(),
             credits,
-            mark: false,
+            mark: self.shrunk,
+            disturbed: std::mem::take(&mut self.moved) | std::mem::take(&mut self.shrunk),
             seen: std::mem::take(&mut self.seen),
         }
     }
@@ -243,6 +315,7 @@ impl Process {
         }
         self.reported += parcel.reported;
         self.credits.extend(parcel.credits);
+        self.shrunk |= parcel.disturbed;
         self.seen.extend(parcel.seen);
     }
 

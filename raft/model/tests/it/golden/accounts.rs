@@ -20,6 +20,7 @@ fn settlement() -> AccountSettlement {
         credits: vec![credit()],
         settled_through: 20,
         mark: true,
+        disturbed: true,
         seen: vec![3, 9],
     }
 }
@@ -53,6 +54,7 @@ pub(super) fn samples() -> Vec<(&'static str, Command)> {
     let total = Amount::new(8192, 2);
     let settle_dead = SettleDead { account, node, epoch, since: 8, total, credits: vec![credit()], mark: false };
     let found = Amount::new(900, 3);
+    let walked = Walked { found, staged: Amount::new(100, 1) };
     let commands = [
         ("grant", AccountCommand::Grant(grant)),
         ("settle", AccountCommand::Settle(Settle { accounts: vec![settlement(), AccountSettlement::default()] })),
@@ -62,8 +64,12 @@ pub(super) fn samples() -> Vec<(&'static str, Command)> {
         ("settle_dead", AccountCommand::SettleDead(settle_dead)),
         ("fenced", AccountCommand::Fenced(Fenced { account, node, epoch })),
         ("inspected", AccountCommand::Inspected(Inspected { account, found, uncounted: false })),
-        ("scan_begin", AccountCommand::ScanBegin(ScanBegin { account, node, epoch, force: true })),
+        ("scan_begin", AccountCommand::ScanBegin(ScanBegin { account, node, epoch, force: true, live: true })),
         ("scan_commit", AccountCommand::ScanCommit(ScanCommit { account, begun: 40, found })),
+        ("scan_confirm", AccountCommand::ScanConfirm(ScanWord { begun: 40, settlement: settlement() })),
+        ("scan_walked", AccountCommand::ScanWalked(ScanWalked { account, begun: 40, walked })),
+        ("scan_report", AccountCommand::ScanReport(ScanWord { begun: 40, settlement: settlement() })),
+        ("scan_give_up", AccountCommand::ScanGiveUp(ScanGiveUp { account, begun: 40, reason: "late".into() })),
         ("want_scan", AccountCommand::WantScan { account, force: true }),
     ];
     commands.into_iter().map(|(verb, command)| (verb, Command::Account(command))).collect()

@@ -150,12 +150,33 @@ fn limits_and_ends(script: &mut Script, sessions: &[SessionId]) {
 fn scan(script: &mut Script) {
     let account = script.id();
     script.account("want scan", AccountCommand::WantScan { account, force: false }).unwrap();
-    let begin = ScanBegin { account, node: NodeId(3), epoch: script.world.epoch(3), force: false };
+    let begin = ScanBegin { account, node: NodeId(3), epoch: script.world.epoch(3), force: false, live: false };
     script.account("scan begin", AccountCommand::ScanBegin(begin)).unwrap();
     let commit = ScanCommit { account, begun: script.world.index, found: Amount::new(444, 4) };
     script.account("scan commit", AccountCommand::ScanCommit(commit)).unwrap();
+    live_scan(script);
     let delete = DeleteUser { username: name("demo"), expected_revision: None };
     script.log("delete demo", Command::DeleteUser(delete)).unwrap();
+}
+
+fn live_scan(script: &mut Script) {
+    let account = script.id();
+    let session = script.world.open(3, "demo").unwrap();
+    script.note("open on node 3");
+    let begin = ScanBegin { account, node: NodeId(2), epoch: script.world.epoch(2), force: false, live: true };
+    script.account("live scan begin", AccountCommand::ScanBegin(begin)).unwrap();
+    let begun = script.world.index;
+    let word = |script: &Script| ScanWord { begun, settlement: script.part(3) };
+    let confirm = AccountCommand::ScanConfirm(word(script));
+    script.node("scan confirm", 3, confirm).unwrap();
+    let walked = Walked { found: Amount::new(450, 5), staged: Amount::new(6, 1) };
+    script.account("scan walked", AccountCommand::ScanWalked(ScanWalked { account, begun, walked })).unwrap();
+    let report = AccountCommand::ScanReport(word(script));
+    script.node("scan report", 3, report).unwrap();
+    let give_up = ScanGiveUp { account, begun: script.world.index + 1, reason: "nobody answers".into() };
+    script.account("scan given up", AccountCommand::ScanGiveUp(give_up)).unwrap();
+    script.world.close(session).unwrap();
+    script.note("close on node 3");
 }
 
 #[test]

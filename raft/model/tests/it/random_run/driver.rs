@@ -205,6 +205,7 @@ impl Driver {
 
     /// The history alone tells which sessions there are.
     fn follow_events(&mut self, applied: &Applied) {
+        let mut scans = 0;
         for event in &applied.events {
             let ok = match &event.fact {
                 Fact::SessionOpened { session, .. } => self.open_by_events.insert(*session),
@@ -213,11 +214,18 @@ impl Driver {
                     self.cut_by_events.remove(session);
                     self.open_by_events.remove(session)
                 }
+                Fact::AccountScanned { .. } => {
+                    scans += 1;
+                    true
+                }
                 _ => true,
             };
             if !ok {
                 self.fail(&format!("an event says again or too early: {event:?}"));
             }
+        }
+        for _ in 0..scans {
+            self.note("account scanned");
         }
     }
 
@@ -275,6 +283,9 @@ impl Driver {
             ("request expired", 20),
             ("overlap", 1_000),
             ("restored", 20),
+            ("scan", 10_000),
+            ("account scanned", 300),
+            ("scan refused", 1_000),
         ] {
             let count = self.tally.get(what).copied().unwrap_or_default();
             assert!(count >= least, "{what}: {count} of {least}; {:?}", self.tally);

@@ -132,6 +132,7 @@ impl Driver {
             87..=88 => self.again().unwrap_or_else(|| self.renewal()),
             89 => self.registration(),
             90 => self.expiry(),
+            91..=92 => self.scan().unwrap_or_else(|| self.renewal()),
             _ => self.renewal(),
         }
     }
@@ -286,6 +287,49 @@ impl Driver {
             replaces,
             version: "0".into(),
         }))
+    }
+
+    /// A word of a scan, as often as not the right one: what is wrong must be refused or change nothing.
+    fn scan(&mut self) -> Option<Sent> {
+        let accounts: Vec<AccountId> = self.state.accounts().map(|row| row.id).collect();
+        let scanned: Vec<AccountId> =
+            self.state.accounts().filter(|row| row.scan.is_some()).map(|row| row.id).collect();
+        let any = if scanned.is_empty() || self.random.chance(20) { accounts } else { scanned };
+        if any.is_empty() {
+            return None;
+        }
+        let account = self.random.of(&any);
+        let row = Account::clone(self.state.account(account)?);
+        let scan = row.scan.clone();
+        let begun = scan.as_ref().map_or(self.index, |scan| scan.begun) + self.random.below(10) / 9;
+        let amount = |random: &mut Random| Amount::new(random.below(200) as i64, random.below(9) as i64);
+        let node = scan.as_ref().map_or_else(|| self.node(), |scan| scan.node);
+        let awaited = scan.and_then(|scan| scan.live).and_then(|live| live.awaited.first().copied());
+        if let Some((node, _)) = awaited.filter(|_| self.random.chance(70)) {
+            let since = row.holders.get(&(node, self.processes[&node].epoch)).map_or(0, |holder| holder.since);
+            let disturbed = self.random.chance(10);
+            let reported = if row.is_limited() { Amount::ZERO } else { amount(&mut self.random) };
+            let settlement = AccountSettlement { account, since, reported, disturbed, ..AccountSettlement::default() };
+            let word = ScanWord { begun, settlement };
+            let verb = if self.random.chance(50) { AccountCommand::ScanConfirm } else { AccountCommand::ScanReport };
+            return self.numbered(node, |_| Command::Account(verb(word)));
+        }
+        let epoch = self.processes[&node].epoch;
+        let command = match self.random.below(12) {
+            0..=4 => {
+                let (force, live) = (self.random.chance(50), self.random.chance(80));
+                AccountCommand::ScanBegin(ScanBegin { account, node, epoch, force, live })
+            }
+            5..=8 => {
+                let staged = amount(&mut self.random);
+                let walked = Walked { found: staged + amount(&mut self.random), staged };
+                AccountCommand::ScanWalked(ScanWalked { account, begun, walked })
+            }
+            9 => AccountCommand::ScanCommit(ScanCommit { account, begun, found: amount(&mut self.random) }),
+            10 => AccountCommand::ScanGiveUp(ScanGiveUp { account, begun, reason: "random".into() }),
+            _ => AccountCommand::WantScan { account, force: self.random.chance(30) },
+        };
+        Some(self.unnumbered(Command::Account(command)))
     }
 
     fn expiry(&mut self) -> Sent {

@@ -88,6 +88,7 @@ impl Driver {
             Command::RegisterNode(command) => self.judge_registration(sent, reply, command),
             Command::Expire(command) => self.judge_expiry(command),
             Command::Renew(command) => self.judge_renewal(command),
+            Command::Account(_) => self.note(if reply.is_ok() { "scan" } else { "scan refused" }),
             other => self.fail(&format!("never generated: {other:?}")),
         }
     }
@@ -233,14 +234,19 @@ impl Driver {
         }
     }
 
-    /// The reply names the nodes that must confirm, and none that has no session of the user, or of the account in a recall.
+    /// The reply names the nodes that must confirm, and none that has no session of the user, or of the account and no grant in a recall.
     fn names(&self, sent: &Sent, reply: &Reply, username: &Username, must_confirm: &BTreeSet<NodeId>, recalls: bool) {
         let named: BTreeSet<NodeId> = match reply {
             Ok(Done::Revoked { nodes, .. }) => nodes.iter().copied().collect(),
             _ => BTreeSet::new(),
         };
         let concerned = self.reference.sessions.iter().filter(|(_, s)| recalls || s.username == *username);
-        let holding: BTreeSet<NodeId> = concerned.map(|(id, _)| id.node).collect();
+        let mut holding: BTreeSet<NodeId> = concerned.map(|(id, _)| id.node).collect();
+        if recalls && let Some(user) = self.state.user(username) {
+            // Its sessions are gone and its grants are not: this driver returns none.
+            let rows = self.state.account(user.account).into_iter().flat_map(|row| &row.holders);
+            holding.extend(rows.filter(|(_, holder)| holder.outstanding().is_positive()).map(|(key, _)| key.0));
+        }
         let right = must_confirm.is_subset(&named) && named.is_subset(&holding);
         self.expect(right, sent, reply, &format!("{must_confirm:?} must confirm, {holding:?} have sessions"));
     }

@@ -75,6 +75,7 @@ impl Game {
             let reply = self.run(process.id(flight.number), flight.command.clone());
             assert!(matches!(reply, Err(Refusal::StaleEpoch { .. }) | Ok(Done::Nothing)), "{reply:?}");
         }
+        self.end_in_place(&mut process);
         process.uploads.clear();
         // What it caught it measures late; a credit that comes after a scan changes nothing.
         while !process.caught.is_empty() {
@@ -90,7 +91,7 @@ impl Game {
             since: process.since,
             total: process.total,
             credits: process.credits.clone(),
-            mark: false,
+            mark: process.shrunk,
         };
         self.seen.late += 1;
         for _ in 0..1 + self.roll(2) {

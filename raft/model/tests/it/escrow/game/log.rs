@@ -21,6 +21,9 @@ impl Game {
             return;
         }
         process.limited = row.is_limited();
+        if self.take_part_in_scan(process, &row) {
+            return;
+        }
         let wanted = if row.has_waiting() { row.recall.max(holder.last_grant) } else { row.recall };
         let news = row.has_waiting() && self.roll(4) == 0;
         if (process.answered < wanted || news) && !process.is_carrying() && !process.is_asking() {
@@ -65,6 +68,8 @@ impl Game {
         }
         let at = self.roll(process.flights.len() as u64) as usize;
         let (number, command) = (process.flights[at].number, process.flights[at].command.clone());
+        process.flights[at].applied = true;
+        self.sending = Some(process.unsettled());
         let reply = self.run(process.id(number), command);
         if self.roll(5) == 0 {
             return;

@@ -13,7 +13,7 @@ impl Game {
             None if wanted => {
                 let node = 1 + self.roll(NODES);
                 let (node, epoch) = (NodeId(node), self.world.epoch(node));
-                let begin = ScanBegin { account: self.account, node, epoch, force: false };
+                let begin = ScanBegin { account: self.account, node, epoch, force: false, live: false };
                 if let Ok(Done::Account(AccountDone::ScanBegun { begun })) =
                     self.admin(AccountCommand::ScanBegin(begin))
                 {
@@ -39,6 +39,9 @@ impl Game {
         while !self.ended.is_empty() {
             self.thaw(0);
             self.check();
+        }
+        if self.rules.live {
+            self.scan_in_use_at_rest();
         }
         for round in 0..5_000 {
             let mut quiet = true;
@@ -72,6 +75,13 @@ impl Game {
     }
 
     pub(super) fn rest_one(&mut self, process: &mut Process) {
+        self.rest_but_stay(process);
+        self.close(process);
+    }
+
+    /// All that the process has begun comes to its end; its session stays.
+    pub(super) fn rest_but_stay(&mut self, process: &mut Process) {
+        self.end_in_place(process);
         self.deliver(process);
         self.observe(process);
         let done = |upload: &Upload| upload.stage == UploadStage::Running;
@@ -82,11 +92,10 @@ impl Game {
         self.discard(process);
         self.measure(process);
         self.settle(process);
-        self.close(process);
     }
 
     pub(super) fn scan_at_last(&mut self) {
-        self.scan = None;
+        (self.scan, self.walk) = (None, None);
         // Later processes of all nodes: no thread of the dead ones runs any more.
         for node in 0..NODES as usize {
             if let Some(process) = self.current[node].take() {
@@ -95,7 +104,7 @@ impl Game {
             self.current[node] = self.register_again(node);
         }
         let node = NodeId(1);
-        let begin = ScanBegin { account: self.account, node, epoch: self.world.epoch(1), force: false };
+        let begin = ScanBegin { account: self.account, node, epoch: self.world.epoch(1), force: false, live: false };
         for _ in 0..10 {
             self.fence();
         }

@@ -21,6 +21,7 @@ impl Game {
             let holder = &row.holders[&(process.node, process.epoch)];
             (process.since, process.confirmed, process.limited) = (holder.since, holder.confirmed, row.is_limited());
             process.total = Amount::ZERO;
+            (process.scan_confirmed, process.scan_reported) = (0, 0);
         }
     }
 
@@ -90,6 +91,12 @@ impl Game {
         if self.roll(3) == 0 {
             self.catch(process);
         }
+        if self.rules.live {
+            let (inode, folder) = (process.inode_of(upload.number), self.roll(2));
+            self.folders.insert(inode, folder);
+            self.files.insert(inode, upload.size);
+            return;
+        }
         self.files.insert(self.next_inode, upload.size);
         self.next_inode += 1;
     }
@@ -101,7 +108,7 @@ impl Game {
         let at = self.roll(self.files.len() as u64) as usize;
         let inode = *self.files.keys().nth(at).unwrap();
         let size = self.files.remove(&inode).unwrap();
-        process.caught.push(Caught { inode, size });
+        process.caught.push(Caught { inode, size, measured: 0, found: size });
         self.seen.replaced += 1;
     }
 
@@ -112,12 +119,13 @@ impl Game {
     }
 
     pub(super) fn measure(&mut self, process: &mut Process) {
-        if let Some(file) = process.caught.pop() {
-            process.credits.push(CreditItem {
-                amount: Amount::new(file.size, 1),
-                inode: CreditedInode { inode: file.inode, birth_ns: 1 },
-                measured: process.view.applied_index(),
-            });
+        if let Some(mut file) = process.caught.pop() {
+            (file.measured, file.found) = (process.view.applied_index(), file.size);
+            if process.open.contains_key(&file.inode) {
+                process.held.push(file);
+            } else {
+                process.credits.push(credit_of(file.inode, file.size, file.measured));
+            }
         }
     }
 
@@ -144,7 +152,12 @@ impl Game {
     }
 
     pub(super) fn close(&mut self, process: &mut Process) {
-        let quiet = process.uploads.is_empty() && process.caught.is_empty() && process.flights.is_empty();
+        let quiet = process.uploads.is_empty()
+            && process.caught.is_empty()
+            && process.flights.is_empty()
+            && process.open.is_empty()
+            && process.writing.is_empty()
+            && process.moving + process.shrinking == 0;
         if !quiet {
             return;
         }

@@ -1,0 +1,258 @@
+//! `/loaddata`: all of a dump is checked before anything is written.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use flotilla_cluster::new_request_id;
+use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, Name, RoleSpec, UserSpec, Username};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::VERSION;
+use crate::access::Verb;
+use crate::error::{ApiError, Code};
+use crate::rest::json::UserBody;
+use crate::rest::page::{Asked, Received, Sent, typed};
+use crate::rest::records::named;
+use crate::rest::reply::{self, Answer, Message};
+use crate::rest::shape::Shape;
+use crate::rest::{Failed, Marks};
+use crate::service::progress::Loading;
+use crate::service::{Caller, Changed, Service, both, union};
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+pub(in crate::rest) struct LoadQuery {
+    /// Not served: nodes read no files for callers.
+    input_file: String,
+    /// 0: what exists is replaced; 1: it is left alone; 2: it is replaced and its sessions are ended.
+    mode: u8,
+    /// 1: a scan of every user's quota is asked for.
+    scan_quota: u8,
+}
+
+/// Everything that was read and checked, in the order in which it is written.
+#[derive(Default)]
+struct Loaded {
+    roles: Vec<(Name, RoleSpec)>,
+    folders: Vec<(Name, FolderSpec)>,
+    groups: Vec<(Name, GroupSpec)>,
+    users: Vec<(Username, UserSpec)>,
+    admins: Vec<(Name, AdminSpec)>,
+}
+
+/// All of it is checked before anything is written. What exists is left alone or replaced, as `mode` says.
+pub(in crate::rest) async fn load(
+    State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
+    marks: Marks,
+    Asked(query): Asked<LoadQuery>,
+    body: Result<Sent<LoadBody>, Failed>,
+) -> Result<Answer<Message>, Failed> {
+    caller.may(Verb::Load)?;
+    if !query.input_file.is_empty() {
+        let text = "input-file: nodes read no files for callers: send the dump as the body of a POST";
+        return Err(ApiError::new(Code::Unsupported, text).into());
+    }
+    if query.mode > 2 || query.scan_quota > 2 {
+        return Err(ApiError::invalid("mode, scan-quota: 0, 1 or 2").into());
+    }
+    let Sent(body) = body?;
+    let loading = service.loads.begin(marks.request_id.unwrap_or_else(new_request_id), body.rows() as u64);
+    let loaded = Loaded::read(&service, &loading, body).await?;
+    let writer = Writer { service: &service, caller: &caller, loading: &loading, only_new: query.mode == 1 };
+    let names: Vec<Username> = loaded.users.iter().map(|(name, _)| name.clone()).collect();
+    let mut done = writer.kept(loaded.roles).await?;
+    done = both(done, writer.kept(loaded.folders).await?);
+    done = both(done, writer.kept(loaded.groups).await?);
+    done = both(done, writer.users(loaded.users).await?);
+    done = both(done, writer.kept(loaded.admins).await?);
+    if query.mode == 2 {
+        done = both(done, service.disconnect_users(&caller, &names).await?);
+    }
+    if query.scan_quota == 1 {
+        for name in &names {
+            done = both(done, Some(service.want_scan(&caller, None, name.as_str(), false).await?));
+        }
+    }
+    Ok(match done {
+        Some(changed) => reply::done(&changed, "Data restored"),
+        None => Answer::at(service.applied_index(), Message::new("Data restored")),
+    })
+}
+
+/// A dump: SFTPGo's or our own.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "DumpInput")]
+pub(in crate::rest) struct LoadBody {
+    #[schemars(with = "Option<Vec<UserBody>>")]
+    users: Option<Vec<Value>>,
+    #[schemars(with = "Option<Vec<<GroupSpec as Shape>::Body>>")]
+    groups: Option<Vec<Value>>,
+    #[schemars(with = "Option<Vec<<FolderSpec as Shape>::Body>>")]
+    folders: Option<Vec<Value>>,
+    #[schemars(with = "Option<Vec<<AdminSpec as Shape>::Body>>")]
+    admins: Option<Vec<Value>>,
+    #[schemars(with = "Option<Vec<<RoleSpec as Shape>::Body>>")]
+    roles: Option<Vec<Value>>,
+    /// Not served: empty.
+    api_keys: Option<Vec<Value>>,
+    /// Not served: empty.
+    shares: Option<Vec<Value>>,
+    /// Not served: empty.
+    event_actions: Option<Vec<Value>>,
+    /// Not served: empty.
+    event_rules: Option<Vec<Value>>,
+    /// Not served: empty.
+    ip_lists: Option<Vec<Value>>,
+    /// Ignored.
+    configs: Value,
+    /// SFTPGo's version of the form.
+    #[schemars(range(max = 17))]
+    version: Option<u64>,
+    /// What the dump says of itself: ignored.
+    left_out: Value,
+}
+
+impl LoadBody {
+    /// Of the sections that are served.
+    fn rows(&self) -> usize {
+        let sections = [&self.users, &self.groups, &self.folders, &self.admins, &self.roles];
+        sections.into_iter().flatten().map(Vec::len).sum()
+    }
+}
+
+impl Received for LoadBody {
+    /// SFTPGo's bound.
+    const MOST: usize = 20 << 20;
+
+    fn receive(body: Value) -> Result<Self, ApiError> {
+        // A list would be taken for the fields in their order.
+        if !body.is_object() {
+            return Err(ApiError::invalid("body: not a JSON object"));
+        }
+        typed(body)
+    }
+}
+
+impl Loaded {
+    async fn read(service: &Service, loading: &Loading, body: LoadBody) -> Result<Loaded, ApiError> {
+        let unserved = [
+            ("api_keys", body.api_keys),
+            ("shares", body.shares),
+            ("event_actions", body.event_actions),
+            ("event_rules", body.event_rules),
+            ("ip_lists", body.ip_lists),
+        ];
+        for (section, rows) in unserved {
+            if rows.is_some_and(|rows| !rows.is_empty()) {
+                return Err(ApiError::field(section, "not served in this version: leave the section out"));
+            }
+        }
+        if let Some(version) = body.version.filter(|version| *version > VERSION) {
+            return Err(ApiError::field("version", format_args!("{version}: at most {VERSION} is read")));
+        }
+        Ok(Loaded {
+            roles: kept_of(service, loading, body.roles).await?,
+            folders: kept_of(service, loading, body.folders).await?,
+            groups: kept_of(service, loading, body.groups).await?,
+            users: users_of(service, loading, body.users).await?,
+            admins: kept_of(service, loading, body.admins).await?,
+        })
+    }
+}
+
+fn in_row(section: &str, at: usize, error: ApiError) -> ApiError {
+    ApiError { message: format!("{section}[{at}]: {}", error.message), ..error }
+}
+
+async fn kept_of<S: Shape>(
+    service: &Service,
+    loading: &Loading,
+    rows: Option<Vec<Value>>,
+) -> Result<Vec<(Name, S)>, ApiError> {
+    let rows = rows.unwrap_or_default();
+    let mut read = Vec::with_capacity(rows.len());
+    for (at, row) in rows.into_iter().enumerate() {
+        let of_row = |error| in_row(S::PATH, at, error);
+        let body = S::Body::receive(row).map_err(of_row)?;
+        let (name, spec) = S::spec(service, body).await.map_err(of_row)?;
+        read.push((named::<S>(&name).map_err(of_row)?, spec));
+        loading.checked_one();
+    }
+    Ok(read)
+}
+
+async fn users_of(
+    service: &Service,
+    loading: &Loading,
+    rows: Option<Vec<Value>>,
+) -> Result<Vec<(Username, UserSpec)>, ApiError> {
+    let rows = rows.unwrap_or_default();
+    let mut read = Vec::with_capacity(rows.len());
+    for (at, row) in rows.into_iter().enumerate() {
+        let of_row = |error| in_row("users", at, error);
+        let body = UserBody::receive(row).map_err(of_row)?;
+        let name = Username::parse(&body.username).map_err(|error| of_row(error.into()))?;
+        let spec = service.spec(&name, body.into()).await.map_err(of_row)?;
+        read.push((name, spec));
+        loading.checked_one();
+    }
+    Ok(read)
+}
+
+/// Writes what was read, many at a time within a section.
+struct Writer<'a> {
+    service: &'a Service,
+    caller: &'a Caller,
+    loading: &'a Loading,
+    only_new: bool,
+}
+
+impl Writer<'_> {
+    async fn kept<S: Shape>(&self, rows: Vec<(Name, S)>) -> Result<Option<Changed>, ApiError> {
+        let write = async |(name, spec): (Name, S)| {
+            let made = self.service.create_record(self.caller, None, name.clone(), spec.clone()).await;
+            let done = match made.map(|(changed, ..)| changed) {
+                Err(error) if error.code == Code::AlreadyExists && self.only_new => {
+                    self.loading.wrote_one();
+                    return Ok(None);
+                }
+                Err(error) if error.code == Code::AlreadyExists => {
+                    self.service.replace_record(self.caller, None, name.clone(), None, spec).await
+                }
+                made => made,
+            };
+            self.loading.wrote_one();
+            done.map(Some).map_err(|error| written(S::KIND.word(), name.as_str(), error))
+        };
+        union(rows, write).await
+    }
+
+    async fn users(&self, rows: Vec<(Username, UserSpec)>) -> Result<Option<Changed>, ApiError> {
+        let write = async |(name, spec): (Username, UserSpec)| {
+            let made = self.service.create_user(self.caller, None, name.clone(), spec.clone()).await;
+            let done = match made.map(|created| created.changed) {
+                Err(error) if error.code == Code::AlreadyExists && self.only_new => {
+                    self.loading.wrote_one();
+                    return Ok(None);
+                }
+                Err(error) if error.code == Code::AlreadyExists => {
+                    self.service.replace_user(self.caller, None, name.clone(), None, spec).await
+                }
+                made => made,
+            };
+            self.loading.wrote_one();
+            done.map(Some).map_err(|error| written("user", name.as_str(), error))
+        };
+        union(rows, write).await
+    }
+}
+
+fn written(word: &str, name: &str, error: ApiError) -> ApiError {
+    let message = format!("{word} {name}: {} (what stands before it in the dump may be loaded already)", error.message);
+    ApiError { message, definite: false, ..error }
+}

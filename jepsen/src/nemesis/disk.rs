@@ -1,0 +1,98 @@
+//! Faults of disks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::Nemesis;
+use crate::cluster::Disk;
+use crate::net::Place;
+
+/// A node in a cluster that is used syncs several times a second.
+const FAILS_WITHIN: Duration = Duration::from_secs(20);
+
+impl Nemesis {
+    pub(super) async fn power_cut(&mut self) -> Result<Option<Value>> {
+        let fleet = Arc::clone(&self.world.fleet);
+        let nodes: Vec<Place> = if self.random.random_ratio(1, 3) {
+            fleet.places().collect()
+        } else {
+            let leader = fleet.leader().await;
+            vec![if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node())]
+        };
+        // All processes end before any comes back.
+        for node in &nodes {
+            fleet.kill(*node).await?;
+        }
+        let (mut pages, mut names) = (0, 0);
+        for node in &nodes {
+            let lost = fleet.cut_power(*node, &mut self.random).await?;
+            (pages, names) = (pages + lost.pages, names + lost.names);
+        }
+        let down = self.seconds(0.1, 2.0);
+        self.world.pause(down).await;
+        for node in &nodes {
+            fleet.begin(*node).await?;
+        }
+        Ok(Some(json!({"nodes": nodes, "lost_pages": pages, "lost_names": names})))
+    }
+
+    /// After the failure nobody knows what is on the disk: what the node goes on with must come from the others.
+    pub(super) async fn sync_error(&mut self) -> Result<Option<Value>> {
+        let fleet = Arc::clone(&self.world.fleet);
+        let node = self.any_node();
+        fleet.fault_disk(node)?.fail_syncs(1);
+        let end = tokio::time::Instant::now() + FAILS_WITHIN;
+        let mut every = tokio::time::interval(Duration::from_millis(50));
+        while !fleet.has_ended(node).await {
+            every.tick().await;
+            if tokio::time::Instant::now() > end {
+                let to_come = fleet.fault_disk(node)?.fail_syncs(0);
+                if to_come > 0 {
+                    return Ok(None);
+                }
+                bail!("node {node} goes on {FAILS_WITHIN:?} after a sync of its disk failed");
+            }
+        }
+        let lost = fleet.cut_power(node, &mut self.random).await?;
+        fleet.begin(node).await?;
+        Ok(Some(json!({"node": node, "lost_pages": lost.pages, "lost_names": lost.names})))
+    }
+
+    pub(super) async fn slow_disk(&mut self) -> Result<Option<Value>> {
+        let fleet = Arc::clone(&self.world.fleet);
+        let leader = fleet.leader().await;
+        let node = if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node());
+        let ranges = [(0.01, 0.1), (0.1, 0.5), (0.5, 2.0)];
+        let (from, to) = self.choose(&ranges)?;
+        let (by, time) = (self.seconds(from, to), self.seconds(2.0, 8.0));
+        fleet.fault_disk(node)?.slow_down(by);
+        self.world.pause(time).await;
+        fleet.fault_disk(node)?.slow_down(Duration::ZERO);
+        Ok(Some(json!({"node": node, "by_ms": by.as_millis() as u64, "ms": time.as_millis() as u64})))
+    }
+
+    /// A node whose disk is full ends by itself, with a reason; with room again it goes on where it was. Uploads to a full storage
+    /// fail, and leave nothing behind.
+    pub(super) async fn disk_full(&mut self) -> Result<Option<Value>> {
+        let fleet = Arc::clone(&self.world.fleet);
+        let node = self.any_node();
+        // A disk of ours that can fail otherwise has room without end.
+        let whole = fleet.fault_disk(node).is_err() && self.random.random_bool(0.5);
+        let disk = if whole { Disk::Node(node) } else { Disk::Storage };
+        let filled = fleet.fill(disk)?;
+        let time = self.seconds(1.0, 8.0);
+        self.world.pause(time).await;
+        fleet.empty(disk)?;
+        let mut ended = false;
+        if let Disk::Node(node) = disk {
+            ended = fleet.has_ended(node).await;
+            fleet.begin(node).await?;
+        }
+        let what = format!("{disk:?}");
+        Ok(Some(json!({"disk": what, "bytes": filled, "ms": time.as_millis() as u64, "node_ended": ended})))
+    }
+}

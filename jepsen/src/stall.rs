@@ -1,0 +1,70 @@
+//! Measures when this machine itself stood still: threads that were not run, a disk that did not answer. Rules that promise a time do
+//! not count such spans; rules of safety do.
+
+use std::io::{Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::history::Recorder;
+
+/// The name of records of spans in which the machine stood still.
+pub const STALL: &str = "machine.stall";
+
+const EVERY: Duration = Duration::from_millis(20);
+const DISK_EVERY: Duration = Duration::from_millis(500);
+/// What is slower than this is written down.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// Runs until it is dropped.
+pub struct Meter {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Meter {
+    /// Writes a file of its own in the folder, where the nodes' files are too.
+    pub fn start(recorder: &Recorder, folder: &Path) -> Result<Meter> {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut file = std::fs::File::create(folder.join("stall")).context("a file to measure the disk with")?;
+        let note = |recorder: &Recorder, what: &str, took: Duration| {
+            if took > SLOW {
+                recorder.observe(STALL, json!({"what": what, "ms": took.as_millis() as u64}));
+            }
+        };
+        let (clock, ends) = (recorder.clone(), Arc::clone(&over));
+        let threads = std::thread::spawn(move || {
+            while !ends.load(Ordering::Acquire) {
+                let before = Instant::now();
+                std::thread::sleep(EVERY);
+                note(&clock, "threads", before.elapsed().saturating_sub(EVERY));
+            }
+        });
+        let (clock, ends) = (recorder.clone(), Arc::clone(&over));
+        let disk = std::thread::spawn(move || {
+            while !ends.load(Ordering::Acquire) {
+                std::thread::sleep(DISK_EVERY);
+                let before = Instant::now();
+                let synced = file.rewind().and_then(|()| file.write_all(&[1; 4096])).and_then(|()| file.sync_data());
+                if synced.is_ok() {
+                    note(&clock, "disk", before.elapsed());
+                }
+            }
+        });
+        Ok(Meter { over, threads: vec![threads, disk] })
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The newer workloads out of whole histories: the event stream and repeated requests, uploads of one session at a time, uploads
+//! through a balancer.
+
+use flotilla_jepsen::check::Findings;
+use flotilla_jepsen::check::judge::{FAULTS, judge};
+use flotilla_jepsen::history::Recorder;
+use serde_json::json;
+
+use super::rules;
+
+struct History {
+    _folder: tempfile::TempDir,
+    recorder: Recorder,
+}
+
+fn history() -> History {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(&folder.path().join("h")).unwrap();
+    History { _folder: folder, recorder }
+}
+
+impl History {
+    fn of(&self, checker: &str) -> Findings {
+        let all = judge(&self.recorder.records(), Default::default()).unwrap();
+        all.into_iter().find(|one| one.checker.starts_with(checker)).unwrap()
+    }
+
+    fn change(&self, id: &str, request: &str, status: u64) {
+        let asked = json!({"id": id, "request": request, "node": 1});
+        self.recorder.invoke(1, "W6.change", asked).ok(json!({"status": status, "index": 5}));
+    }
+
+    fn again(&self, request: &str, status: u64) {
+        let asked = json!({"id": "again", "request": request, "node": 1});
+        self.recorder.invoke(1, "W6.again", asked).ok(json!({"status": status, "index": 5}));
+    }
+
+    fn follower(&self, name: &str, events: &[(u64, &str)]) {
+        self.recorder.observe("W6.subscribe", json!({"name": name, "after": 0}));
+        for (number, id) in events {
+            let event = json!([number, format!("h{number}"), id]);
+            self.recorder.observe("W6.events", json!({"name": name, "events": [event]}));
+        }
+    }
+
+    fn put(&self, process: u64, workload: &str, content: u64) -> flotilla_jepsen::history::Open {
+        let asked = json!({"path": "/n", "content": content, "size": 100});
+        self.recorder.invoke(process, &format!("{workload}.put"), asked)
+    }
+
+    fn read(&self, workload: &str, saw: serde_json::Value) {
+        self.recorder.invoke(99, &format!("{workload}.read"), json!({"path": "/n"})).ok(json!({"saw": saw}));
+    }
+}
+
+const A: &str = "folder_created:a";
+const B: &str = "folder_updated:a=2";
+const END: &str = "folder_created:w6-end";
+
+#[test]
+fn a_stream_in_order_passes_and_one_that_repeats_or_leaves_out_does_not() {
+    let with = |events: &[(u64, &str)]| {
+        let history = history();
+        history.change(A, "r1", 201);
+        history.change(B, "r2", 200);
+        history.change(END, "r3", 201);
+        history.follower("one", events);
+        history.follower("two", &[(1, A), (2, B), (3, END)]);
+        rules(&history.of("W6"))
+    };
+    assert!(with(&[(1, A), (2, B), (3, END)]).is_empty());
+    assert_eq!(with(&[(1, A), (2, B), (2, B), (3, END)]), ["E-unique"]);
+    assert_eq!(with(&[(1, A), (3, END)]), ["E-gap"]);
+    assert_eq!(with(&[(1, A), (2, B)]), ["E-missing"]);
+    assert_eq!(with(&[(1, A), (2, "folder_updated:a=3"), (3, END)]), ["E-equal", "E-reliable"]);
+}
+
+#[test]
+fn without_the_last_event_nothing_is_decided() {
+    let history = history();
+    history.change(A, "r1", 201);
+    history.follower("one", &[(1, A)]);
+    assert!(!history.of("W6").unknown.is_empty());
+}
+
+#[test]
+fn a_request_that_is_taken_twice_or_answered_differently_is_found() {
+    let history = history();
+    history.change(A, "r1", 201);
+    history.again("r1", 201);
+    history.change(END, "r3", 201);
+    history.follower("one", &[(1, A), (2, END)]);
+    assert!(rules(&history.of("W6")).is_empty());
+    history.again("r3", 409);
+    assert_eq!(rules(&history.of("W6")), ["I-same"]);
+    history.change("folder_created:b", "r4", 409);
+    assert_eq!(rules(&history.of("W6")), ["I-once", "I-same"]);
+}
+
+/// The older upload was lost with its session, the newer one acknowledged; then the older one is there.
+#[test]
+fn a_late_publish_of_an_earlier_session_is_found_only_where_sessions_exclude_each_other() {
+    let with = |workload: &str, saw: u64| {
+        let history = history();
+        let older = history.put(1, workload, 10);
+        history.put(2, workload, 20).ok(json!(null));
+        older.info("no answer");
+        history.read(workload, json!({"whole": saw}));
+        rules(&history.of(workload))
+    };
+    assert_eq!(with("W5", 10), ["F-stale"]);
+    assert!(with("W5", 20).is_empty());
+    assert!(with("W10", 10).is_empty(), "unordered: either may be the last");
+}
+
+#[test]
+fn an_upload_that_never_succeeds_and_a_slot_left_behind_are_found() {
+    let with = |fault: &str, limits: u64, stored: bool| {
+        let history = history();
+        history.recorder.observe(FAULTS, json!([fault]));
+        let whole = history.recorder.invoke(1, "W10.upload", json!({"path": "/n"}));
+        history.put(2, "W10", 10).ok(json!(null));
+        if stored {
+            whole.ok(json!({"tries": 1, "limits": limits}));
+        } else {
+            whole.info("gave up");
+        }
+        rules(&history.of("W10"))
+    };
+    assert!(with("rolling", 0, true).is_empty());
+    assert_eq!(with("rolling", 1, true), ["D-slots"]);
+    assert!(with("kill", 1, true).is_empty(), "a killed node's slots wait for its lease");
+    assert_eq!(with("kill", 0, false), ["D-failed"]);
+}

@@ -1,0 +1,63 @@
+//! The escrow model and its variants.
+
+use flotilla_check::escrow::{Budget, Escrow, Variant};
+use flotilla_check::explore::{Bound, Found, explore};
+
+const NONE: Budget = Budget { repeats: 0, ends_of_waits: 0, deaths: 0 };
+/// Two uploads of three bytes on two nodes, and a limit of four.
+const TWO: [(u64, i64, i64); 2] = [(1, 3, 3), (2, 3, 3)];
+/// Of one node, one written in parts: it holds room when it is refused more.
+const ONE_IN_PARTS: [(u64, i64, i64); 2] = [(1, 2, 2), (1, 3, 1)];
+
+fn search(
+    name: &str,
+    variant: Variant,
+    budget: Budget,
+    limit: i64,
+    uploads: &[(u64, i64, i64)],
+    succeed: usize,
+) -> Found {
+    let model = Escrow::new(variant, budget, limit, uploads, succeed);
+    let bound = if variant == Variant::Product { Bound::of_the_gate(400_000) } else { Bound::default() };
+    explore(&format!("escrow: {name}"), model, bound)
+}
+
+#[test]
+fn of_two_that_do_not_fit_exactly_one_succeeds() {
+    search("two uploads", Variant::Product, NONE, 4, &TWO, 1).assert_holds();
+    let budget = Budget { repeats: 1, ..NONE };
+    search("two uploads, a repeat", Variant::Product, budget, 4, &TWO, 1).assert_holds();
+}
+
+#[test]
+fn an_upload_that_is_refused_in_the_middle_gives_all_back() {
+    search("one in parts", Variant::Product, NONE, 4, &ONE_IN_PARTS, 1).assert_holds();
+}
+
+#[test]
+fn of_three_of_which_any_two_fit_two_succeed() {
+    search("three uploads of a node", Variant::Product, NONE, 4, &[(1, 2, 2), (1, 2, 2), (1, 2, 2)], 2).assert_holds();
+}
+
+#[test]
+fn waits_that_end_and_nodes_that_die() {
+    let budget = Budget { ends_of_waits: 1, ..NONE };
+    search("a wait that ends", Variant::Product, budget, 4, &TWO, 1).assert_holds();
+    let budget = Budget { deaths: 1, ..NONE };
+    search("a node that dies", Variant::Product, budget, 4, &TWO, 1).assert_holds();
+}
+
+#[test]
+fn every_variant_is_caught() {
+    for variant in Variant::BROKEN {
+        let budget = match variant {
+            Variant::TakesTwice => Budget { repeats: 1, ..NONE },
+            Variant::DeadGrantsAreFree => Budget { deaths: 1, ..NONE },
+            _ => NONE,
+        };
+        // Of a refused upload something must have been written.
+        let parts = matches!(variant, Variant::GivesBackBeforeUnlink | Variant::KeepsFailedRoom);
+        let uploads = if parts { &ONE_IN_PARTS } else { &TWO };
+        search(&format!("{variant:?}"), variant, budget, 4, uploads, 1).assert_caught();
+    }
+}

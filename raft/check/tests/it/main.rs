@@ -1,0 +1,7 @@
+//! Every model to its bound, and every variant of it caught. Together within the gate's 90 seconds.
+
+mod credits;
+mod escrow;
+mod lease;
+mod scan;
+mod slots;
