@@ -25,7 +25,7 @@ fix:             ## what verify would complain about, as far as tools can mend i
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
 test-needs:      ## installs what the tests drive: OpenSSH client and server, sshpass, HAProxy (PyPI sftpgo-client and openapi-spec-validator: by their tests, into the target folder), strace, nftables, faketime, python3-venv
-	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy faketime:faketime /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace ip:iproute2 nft:nftables; do \
+	@need=(); for pair in sftp:openssh-client ssh-keygen:openssh-client sshpass:sshpass haproxy:haproxy faketime:faketime /usr/lib/openssh/sftp-server:openssh-sftp-server strace:strace logrotate:logrotate ip:iproute2 nft:nftables; do \
 	  tool=$${pair%%:*}; command -v $$tool >/dev/null || [ -x $$tool ] || need+=($${pair##*:}); done; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv); \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
@@ -34,7 +34,7 @@ test-needs:      ## installs what the tests drive: OpenSSH client and server, ss
 
 test: test-needs ## all tests, against real OpenSSH clients and real processes
 	$(CARGO) build --locked -p flotilla
-	deploy/check.sh cheap
+	deploy/check.sh gate
 	$(CARGO) test --workspace --locked --quiet --no-fail-fast
 
 deploy-check:    ## everything under deploy/, by the tools that are installed (deploy/check.sh install)
@@ -55,7 +55,7 @@ bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quic
 
 # What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.
 W ?= w1,w2,w3,w4,w5,w6,w10
-F ?= kill,fast-restart,kill-all,pause,pause-holder,rolling,transfer,drain,replace,disk-full,power-cut,sync-error,slow-disk,partition,clients-only,loss,resets,snapshots
+F ?= kill,fast-restart,kill-all,pause,pause-holder,rolling,transfer,drain,replace,disk-full,power-cut,sync-error,slow-disk,partition,clients-only,loss,resets,delay,corrupt,wall-clock,snapshots
 N ?= 3
 S ?= 120
 SEED ?= 1
@@ -91,7 +91,7 @@ SIM = RUSTFLAGS="--cfg tokio_unstable" $(CARGO) test --quiet --locked -p flotill
 sim:             ## SECONDS=n SEED=first: the seeded simulation, seed after seed until one fails
 	$(SIM) soak $(SECONDS) $(SEED)
 
-sim-gate:        ## the simulation's share of the gate: same seed, same trace; then seeds for 45 s
+sim-gate:        ## the simulation's share of .ci/run: same seed, same trace; then seeds for two minutes
 	$(SIM) gate
 
 sim-replay:      ## SEED=n: one run with its trace

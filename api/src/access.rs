@@ -80,6 +80,15 @@ impl Verb {
         }
     }
 
+    /// It concerns the users of all roles: not for an admin with a role, whatever else that one may.
+    pub fn concerns_all_users(self) -> bool {
+        match self {
+            Verb::ReadEvents => true,
+            Verb::Record(act, RecordKind::Group | RecordKind::Folder) => !matches!(act, Act::Get | Act::List),
+            _ => false,
+        }
+    }
+
     /// An operator needs it most while there is no quorum: the token is then judged by what this node knows.
     pub fn answers_without_quorum(self) -> bool {
         matches!(self, Verb::GetStatus)

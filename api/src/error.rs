@@ -81,12 +81,14 @@ pub struct ApiError {
     /// The field of the request that is wrong.
     pub field: Option<String>,
     pub log_index: Option<LogIndex>,
+    /// Seconds after which it may go better, where it may.
+    pub retry_after_s: u16,
 }
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> ApiError {
-        let definite = code != Code::Unknown;
-        ApiError { code, message: message.into(), definite, request_id: None, field: None, log_index: None }
+        let (definite, message) = (code != Code::Unknown, message.into());
+        ApiError { code, message, definite, request_id: None, field: None, log_index: None, retry_after_s: 1 }
     }
     pub fn invalid(message: impl Into<String>) -> ApiError {
         ApiError::new(Code::Invalid, message)
@@ -135,6 +137,7 @@ impl From<Refusal> for ApiError {
         // Apply says `Invalid("field: why")`.
         let field = match &refusal {
             Refusal::Invalid(text) => text.split_once(": ").map(|(field, _)| field.to_owned()),
+            Refusal::HomeOfOthers { .. } => Some("home_dir".to_owned()),
             _ => None,
         };
         let definite = refusal.is_definite();
@@ -153,6 +156,7 @@ fn code(refusal: &Refusal) -> Code {
             Code::AlreadyExists
         }
         Refusal::RevisionMismatch { .. } => Code::RevisionMismatch,
+        Refusal::HomeOfOthers { .. } => Code::Forbidden,
         Refusal::NotInitialised => Code::Unavailable,
         Refusal::Invalid(_) | Refusal::RequestFromFuture => Code::Invalid,
         Refusal::RequestExpired | Refusal::NumberForgotten { .. } => Code::Unknown,

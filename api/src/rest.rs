@@ -31,7 +31,7 @@ use crate::error::{ApiError, Code};
 use crate::service::identity::Origin;
 use crate::service::{Caller, Service};
 use document::{Method, Routes};
-pub(crate) use reply::{Failed, Marks};
+pub(crate) use reply::{Changing, Failed, Once, Reading};
 use shape::Shape;
 
 /// All routes that need a token, with what the document says of them.
@@ -69,10 +69,10 @@ fn described() -> Routes {
 }
 
 fn records<S: Shape>(routes: Routes) -> Routes {
-    let (all, one) = (format!("/{}", S::PATH), format!("/{}/{{{}}}", S::PATH, S::KEY));
-    let word = S::WORD.to_lowercase();
+    let (path, word) = (records::path::<S>(), S::KIND.word());
+    let (all, one) = (format!("/{path}"), format!("/{path}/{{{}}}", S::KEY));
     routes
-        .route(Method::Get, &all, &format!("{}s", S::WORD), records::list::<S>)
+        .route(Method::Get, &all, &format!("All: {path}"), records::list::<S>)
         .route(Method::Post, &all, &format!("Makes: {word}"), records::create::<S>)
         .route(Method::Get, &one, &format!("One {word}"), records::get::<S>)
         .route(Method::Put, &one, &format!("Replaces one {word}"), records::replace::<S>)

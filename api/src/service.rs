@@ -55,6 +55,11 @@ pub struct Changed {
 }
 
 impl Changed {
+    /// What was done by an earlier request under the same id.
+    pub(crate) fn repeated(index: LogIndex, request_id: RequestId) -> Changed {
+        Changed { index, is_repeated: true, request_id, done: Done::Revision(index), unconfirmed: Vec::new() }
+    }
+
     /// With what another change left to wait for.
     pub(crate) fn and(mut self, other: Changed) -> Changed {
         self.index = self.index.max(other.index);
@@ -204,9 +209,9 @@ impl Service {
     }
 
     pub(crate) fn default_root(&self, username: &str) -> Result<Root, ApiError> {
-        let (name, _) =
-            self.storages.first().ok_or_else(|| ApiError::new(Code::Internal, "no storage is configured"))?;
-        Ok(Root::new(name.clone(), username)?)
+        let first = self.storages.first().ok_or_else(|| ApiError::new(Code::Internal, "no storage is configured"))?;
+        // By its path: another storage may lie there.
+        self.root_of(&first.1.join(username).to_string_lossy())
     }
 
     /// A root as this node's absolute path; by storage name where this node does not have it.

@@ -4,19 +4,20 @@
 #   FLOTILLA_FIRST=1                 the one node that makes the cluster
 #   FLOTILLA_JOIN_TOKEN_FILE=FILE    the others: waits up to FLOTILLA_JOIN_WAIT seconds (300) for a token to be there
 #
-# `serve` is the default; anything else is run as `flotilla …`.
+# `serve` is the default; anything else is run as `flotilla …`. FLOTILLA_PROGRAM is for tests outside a container.
 set -eu
+flotilla=${FLOTILLA_PROGRAM:-/usr/bin/flotilla}
 config=${FLOTILLA_CONFIG:-/etc/flotilla/flotilla.toml}
 data=${FLOTILLA_NODE__DATA:-/var/lib/flotilla}
 
 if [ "${1:-serve}" != serve ]; then
-	exec /usr/bin/flotilla "$@"
+	exec "$flotilla" "$@"
 fi
 
 # `init` and `join` give this folder its name when all of it is written.
 if [ ! -d "$data/identity" ]; then
 	if [ "${FLOTILLA_FIRST:-}" = 1 ]; then
-		/usr/bin/flotilla init --config "$config"
+		"$flotilla" init --config "$config"
 	else
 		token=${FLOTILLA_JOIN_TOKEN_FILE:?needed at the first start: FLOTILLA_JOIN_TOKEN_FILE, or FLOTILLA_FIRST=1 on one node}
 		left=${FLOTILLA_JOIN_WAIT:-300}
@@ -28,7 +29,7 @@ if [ ! -d "$data/identity" ]; then
 			fi
 			sleep 1
 		done
-		/usr/bin/flotilla join --config "$config" "$(cat "$token")"
+		"$flotilla" join --config "$config" "$(cat "$token")"
 	fi
 fi
-exec /usr/bin/flotilla serve --config "$config"
+exec "$flotilla" serve --config "$config"

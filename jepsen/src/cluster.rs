@@ -6,7 +6,7 @@ mod prepare;
 mod process;
 
 pub use disk::Disk;
-pub use process::Life;
+pub use process::{ASKED, Life};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::check::cluster::{PANIC, RESOURCES, Resources, SNAPSHOTS, VIEW, View};
 use crate::history::Recorder;
 use crate::net::bridge::Bridge;
 use crate::net::switch::Switch;
+use crate::net::wire::Wires;
 use crate::net::{Network, Place, Plane};
 use process::Process;
 
@@ -43,6 +44,10 @@ pub struct Options {
     pub snapshot_entries: Option<u64>,
     /// The storage, and data folders unless they are on fault disks, on disks that can be filled.
     pub small_disks: bool,
+    /// Peers talk through wires of our own, which delay and damage.
+    pub wires: bool,
+    /// Nodes whose wall clocks can be set.
+    pub wall_clocks: bool,
     /// Data folders on disks whose power can be cut, which can be slow and fail.
     pub fault_disks: bool,
 }
@@ -53,6 +58,8 @@ pub struct Fleet {
     pub recorder: Recorder,
     nodes: Vec<Mutex<Process>>,
     relays: Vec<tokio::process::Child>,
+    /// With `wires`, those of all nodes.
+    pub wires: Option<Wires>,
     token: String,
     binary: PathBuf,
     /// With `fault_disks`, each node's.
@@ -94,10 +101,15 @@ impl Fleet {
                 relays.push(relay.kill_on_drop(true).spawn().context("starting the admin relay")?);
             }
         }
-        let processes = (1..=options.nodes).map(|node| Mutex::new(Process::new(node, options, &folder)));
+        let wires = match &network {
+            Network::Bridge(bridge) if options.wires => Some(Wires::lay(bridge, options.nodes)?),
+            _ => None,
+        };
+        let processes =
+            (1..=options.nodes).map(|node| Mutex::new(Process::new(node, options, &folder, recorder.clone())));
         let ids = std::sync::Mutex::new((1..=options.nodes as u64).collect());
         let (nodes, token, binary) = (processes.collect(), prepared.token, options.binary.clone());
-        let fleet = Fleet { nodes, network, recorder, relays, token, binary, disks, ids, folder };
+        let fleet = Fleet { nodes, network, recorder, relays, wires, token, binary, disks, ids, folder };
         for node in 1..=options.nodes {
             fleet.begin(node).await?;
         }
@@ -127,6 +139,14 @@ impl Fleet {
     pub async fn begin(&self, node: Place) -> Result<()> {
         self.nodes[node - 1].lock().await.start(&self.network)
     }
+    /// The same of a node that something was done to, for which it may end by itself.
+    pub async fn begin_excused(&self, node: Place, why: &'static str) -> Result<()> {
+        self.nodes[node - 1].lock().await.start_excused(&self.network, why)
+    }
+    /// By how much the wall clock of the node's process is off from now on, with `wall_clocks`.
+    pub fn set_wall_clock(&self, node: Place, by_ms: i64) -> Result<()> {
+        process::set_wall_clock(&self.folder.join(format!("node{node}")), by_ms)
+    }
     /// SIGKILL, and waits until the process is gone.
     pub async fn kill(&self, node: Place) -> Result<()> {
         self.nodes[node - 1].lock().await.kill().await
@@ -138,6 +158,13 @@ impl Fleet {
     /// Waits until a process that was asked to end by other means has ended by itself.
     pub async fn await_end(&self, node: Place, limit: Duration) -> Result<()> {
         self.nodes[node - 1].lock().await.await_end(limit).await
+    }
+    /// The node's process may end by itself from now on, for a while if one is given; else that it did is a violation.
+    pub async fn may_end(&self, node: Place, why: &'static str, time: Option<Duration>) {
+        self.nodes[node - 1].lock().await.may_end(why, time);
+    }
+    pub async fn must_live(&self, node: Place) {
+        self.nodes[node - 1].lock().await.must_live();
     }
     /// SIGSTOP, and waits until each thread has stopped.
     pub async fn freeze(&self, node: Place) -> Result<()> {
@@ -177,7 +204,7 @@ impl Fleet {
         Ok(())
     }
 
-    async fn why_not_ready(&self, node: Place) -> String {
+    pub async fn why_not_ready(&self, node: Place) -> String {
         match self.admin(node).get("/readyz", Duration::from_secs(1)).await {
             Ok(answer) => answer.body.to_string(),
             Err(error) => error.to_string(),
@@ -261,6 +288,12 @@ impl Fleet {
         ["node.log", "stderr.log"].map(|name| self.folder.join(format!("node{node}")).join(name))
     }
 
+    /// The last line that a process wrote beside its log, the reason for which it ended.
+    pub fn last_words(&self, node: Place) -> String {
+        let text = std::fs::read(self.folder.join(format!("node{node}/stderr.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+    }
+
     fn log_tail(&self, node: Place) -> String {
         let tail = |log: &PathBuf| {
             let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -273,6 +306,13 @@ impl Fleet {
     /// Whether its process has ended although nobody killed it.
     pub async fn has_ended(&self, node: Place) -> bool {
         self.life(node).await.0 == Life::Ended
+    }
+
+    /// Writes down which processes ended by themselves and were not seen to, yet.
+    pub async fn look_for_exits(&self) {
+        for node in self.places() {
+            self.life(node).await;
+        }
     }
 
     /// Ends all processes.

@@ -8,6 +8,7 @@ pub mod balancer;
 pub mod bridge;
 pub mod relay;
 pub mod switch;
+pub mod wire;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! Which faults this machine can make. What it cannot is named in every run, with the reason.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Serialize;
@@ -66,6 +67,12 @@ impl Machine {
     pub fn has_namespaces(&self) -> bool {
         self.lacks(&["namespaces", "bridge", "nft"]).is_none()
     }
+}
+
+/// The library that turns a process's wall clock, where it is installed.
+pub fn faketime() -> Option<PathBuf> {
+    let found = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    found.map(|one| one.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
 }
 
 fn succeeds(command: &str) -> Result<(), String> {

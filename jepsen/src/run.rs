@@ -11,17 +11,22 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::check::Findings;
-use crate::check::judge::{FAULTS, PROBLEM, judge};
+use crate::check::judge::{BROKEN, FAULTS, PROBLEM, judge};
 use crate::check::linear::Budget;
 use crate::cluster::{Fleet, Options};
 use crate::history::{Kind, Operation, Record, Recorder, pair, write_edn};
 use crate::nemesis::{self, Fault};
 use crate::probe::Machine;
 use crate::stall::Meter;
-use crate::workload::{Workload, World};
+use crate::workload::{Broken, Phase, Workload, World};
 
 /// The clients' last operations end within this time after the stop: the longest limit of one operation, and a margin.
 const LAST_OPERATIONS: Duration = Duration::from_secs(60);
+
+/// Clients alone, before the faults and after the recovery: what they are refused then is judged, each refusal. Afterwards longer, for
+/// what the faults may have left is an excuse at first.
+const CALM_BEFORE: Duration = Duration::from_secs(6);
+const CALM_AFTER: Duration = Duration::from_secs(16);
 
 /// With `stop_at_violation`.
 const JUDGE_EVERY: Duration = Duration::from_secs(3);
@@ -32,7 +37,7 @@ pub struct Plan {
     pub workloads: Vec<Workload>,
     pub faults: Vec<Fault>,
     pub cluster: Options,
-    /// How long clients and faults go on.
+    /// How long clients and faults go on, between the calm before and after.
     pub time: Duration,
     pub seed: u64,
     /// End at the first violation, without recovery and last operations: for bugs that were planted.
@@ -106,6 +111,7 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
         recorder.observe(PROBLEM, json!(format!("{error:#}")));
     }
     drop(meter);
+    fleet.look_for_exits().await;
     fleet.look_for_panics()?;
     fleet.look_for_snapshots();
     recorder.finish()?;
@@ -123,19 +129,22 @@ async fn drive(plan: &Plan, faults: Vec<Fault>, world: &Arc<World>) -> Result<()
     world.fleet.measure().await;
     let watch = tokio::spawn(watch(Arc::clone(world)));
     let clients: Vec<_> = plan.workloads.iter().map(|workload| tokio::spawn(workload.run(Arc::clone(world)))).collect();
-    let nemesis = tokio::spawn(nemesis::run(Arc::clone(world), faults));
+    let nemesis = tokio::spawn(nemesis_after_calm(Arc::clone(world), faults));
+    let time = CALM_BEFORE + plan.time;
     if plan.stop_at_violation {
-        if until_violated(plan.time, world).await? {
-            world.stop();
+        if until_violated(time, world).await? {
+            world.enter(Phase::Over);
             return Ok(());
         }
     } else {
-        tokio::time::sleep(plan.time).await;
+        tokio::time::sleep(time).await;
     }
-    world.stop();
+    world.enter(Phase::CalmAfter);
     // The nemesis undoes what it is doing; what it could not, the recovery does, which clients may be waiting for.
     tokio::time::timeout(LAST_OPERATIONS, nemesis).await.context("the nemesis did not end")??;
     nemesis::recover(world).await?;
+    tokio::time::sleep(CALM_AFTER).await;
+    world.enter(Phase::Over);
     for client in clients {
         tokio::time::timeout(LAST_OPERATIONS, client).await.context("a workload did not end")??;
     }
@@ -143,12 +152,22 @@ async fn drive(plan: &Plan, faults: Vec<Fault>, world: &Arc<World>) -> Result<()
     // What fails is written down; the others are still looked at.
     for workload in &plan.workloads {
         if let Err(error) = workload.settle(world).await {
-            world.recorder.observe(PROBLEM, json!(format!("{workload:?} after the recovery: {error:#}")));
+            let text = format!("{workload:?} after the recovery: {error:#}");
+            match error.downcast_ref::<Broken>() {
+                Some(broken) => world.recorder.observe(BROKEN, json!({"rule": broken.rule, "text": text})),
+                None => world.recorder.observe(PROBLEM, json!(text)),
+            }
         }
     }
     compare_states(world).await;
     world.fleet.measure().await;
     Ok(())
+}
+
+async fn nemesis_after_calm(world: Arc<World>, faults: Vec<Fault>) {
+    world.pause_fault(CALM_BEFORE).await;
+    world.enter(Phase::Faults);
+    nemesis::run(world, faults).await;
 }
 
 /// Judges the history again and again. What a history violates it violates however it goes on: operations without an answer are

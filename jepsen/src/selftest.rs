@@ -20,7 +20,9 @@ struct Planted {
     rules: &'static [&'static str],
 }
 
-const PLANTED: [Planted; 12] = [
+/// `close-before-open` is not among them: a node sends a close only once it knows its open's outcome, so that only the rings inside,
+/// which send what no node would, can let one overtake the other.
+const PLANTED: [Planted; 11] = [
     Planted {
         bug: "stale-read",
         workload: "w1",
@@ -34,7 +36,7 @@ const PLANTED: [Planted; 12] = [
         rules: &["witness", "witness-time", "linearizable"],
     },
     Planted { bug: "lease-timer-only", workload: "w2", faults: "pause-holder", rules: &["S-safe"] },
-    Planted { bug: "slot-leak", workload: "w2", faults: "none", rules: &["S-spurious", "live"] },
+    Planted { bug: "slot-leak", workload: "w2", faults: "none", rules: &["S-spurious", "S-live"] },
     Planted { bug: "quota-refund", workload: "w4", faults: "none", rules: &["Q-bytes", "Q-under", "Q-live"] },
     Planted { bug: "no-revoke", workload: "w3", faults: "none", rules: &["R-late"] },
     Planted { bug: "refusal-without-barrier", workload: "w1", faults: "partition,pause", rules: &["linearizable"] },
@@ -42,18 +44,15 @@ const PLANTED: [Planted; 12] = [
         bug: "no-sync",
         workload: "w1",
         faults: "power-cut",
-        rules: &["witness", "witness-time", "linearizable", "C-applied", "C-hash", "live"],
+        rules: &["witness", "witness-time", "linearizable", "C-applied", "C-hash", "C-exit"],
     },
     Planted { bug: "feed-duplicate", workload: "w6", faults: "none", rules: &["E-unique"] },
     Planted { bug: "publish-at-first-write", workload: "w4", faults: "none", rules: &["F-whole", "F-aborted"] },
-    Planted {
-        bug: "close-before-open",
-        workload: "w2",
-        faults: "partition,fast-restart",
-        rules: &["S-spurious", "live"],
-    },
-    Planted { bug: "snapshot-cuts-nobody", workload: "w1,w3", faults: "partition,snapshots", rules: &["R-late"] },
+    Planted { bug: "snapshot-cuts-nobody", workload: "w3,w6", faults: "behind", rules: &["R-late"] },
 ];
+
+/// In the median of its seeds a bug is caught within this time.
+const WITHIN_S: f64 = 120.0;
 
 /// What became of one bug.
 #[derive(Clone, Debug, Serialize)]
@@ -66,9 +65,9 @@ pub struct Score {
 }
 
 impl Score {
-    /// Caught in most of its seeds.
+    /// Caught in most of its seeds, and soon enough.
     pub fn is_caught(&self) -> bool {
-        self.caught_after_s.len() * 2 > self.seeds.len()
+        self.median() <= WITHIN_S
     }
     /// Over all seeds; a miss counts as never.
     fn median(&self) -> f64 {
@@ -158,8 +157,10 @@ fn one(
         .output()
         .context("starting a run")?;
     let Ok(text) = std::fs::read_to_string(folder.join("results.json")) else {
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::bail!("{} after {:?}: no results: {text}", bug.unwrap_or("no bug"), began.elapsed());
+        // Neither valid nor a catch.
+        let text = String::from_utf8_lossy(&output.stderr);
+        println!("{} after {:?}: no results: {text}", bug.unwrap_or("no bug"), began.elapsed());
+        return Ok(Value::Null);
     };
     Ok(serde_json::from_str(&text)?)
 }
@@ -176,6 +177,25 @@ fn caught(planted: &Planted, results: &Value, began_ns: u64) -> Option<(f64, Str
 
 /// When the first client asked for something.
 fn first_client(folder: &Path) -> Result<u64> {
-    let records = crate::history::read(&folder.join("history.jsonl"))?;
+    let file = folder.join("history.jsonl");
+    let records = if file.exists() { crate::history::read(&file)? } else { Vec::new() };
     Ok(records.iter().find(|record| record.process != 0).map_or(0, |record| record.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Score;
+
+    fn score(seeds: u64, caught_after_s: &[f64]) -> Score {
+        let caught_after_s = caught_after_s.to_vec();
+        Score { bug: "b".into(), seeds: (1..=seeds).collect(), caught_after_s, rules: vec![] }
+    }
+
+    #[test]
+    fn a_bug_that_is_missed_or_caught_late_in_the_median_is_not_caught() {
+        assert!(score(5, &[1.0, 120.0, 90.0]).is_caught());
+        assert!(!score(5, &[1.0, 90.0]).is_caught(), "three misses of five");
+        assert!(!score(5, &[1.0, 2.0, 121.0, 122.0, 123.0]).is_caught());
+        assert!(score(1, &[119.0]).is_caught() && !score(1, &[]).is_caught());
+    }
 }

@@ -5,7 +5,7 @@ pub mod events;
 mod exclusive;
 pub mod quota;
 pub mod revocation;
-mod sampler;
+pub mod sampler;
 pub mod slots;
 pub mod ssh;
 pub mod users;
@@ -25,13 +25,38 @@ use crate::cluster::Fleet;
 use crate::history::Recorder;
 use crate::net::Place;
 
+/// What a run is at. In the calm before and after the faults clients leave in order, so that refusals have nothing to excuse them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    CalmBefore,
+    Faults,
+    /// No new faults; what there is is undone.
+    CalmAfter,
+    /// The time for new operations is over.
+    Over,
+}
+
+/// A rule that must hold after the recovery, and does not.
+#[derive(Debug)]
+pub struct Broken {
+    pub rule: &'static str,
+    pub text: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Broken {}
+
 /// What all clients of a run share.
 pub struct World {
     pub fleet: Arc<Fleet>,
     pub recorder: Recorder,
     pub seed: u64,
-    /// Set when the time for new operations is over.
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// Sessions of limited users that serve now, for the nemesis that looks for a victim: session to (user, node, since).
     pub serving: Mutex<BTreeMap<u64, Serving>>,
     /// Held by each fault of the network, and by a pause that wants a takeover, which needs a quorum for longer than a lease.
@@ -56,20 +81,34 @@ const AGAIN: Duration = Duration::from_millis(500);
 impl World {
     pub fn new(fleet: Arc<Fleet>, seed: u64) -> Arc<World> {
         let recorder = fleet.recorder.clone();
-        let (stop, serving) = (watch::Sender::new(false), Mutex::default());
-        Arc::new(World { fleet, recorder, seed, stop, serving, network_fault: tokio::sync::Mutex::default() })
+        let (phase, serving) = (watch::Sender::new(Phase::CalmBefore), Mutex::default());
+        Arc::new(World { fleet, recorder, seed, phase, serving, network_fault: tokio::sync::Mutex::default() })
     }
 
-    pub fn stop(&self) {
-        self.stop.send_replace(true);
+    /// Phases only go on.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_modify(|now| *now = phase.max(*now));
     }
     pub fn stopping(&self) -> bool {
-        *self.stop.borrow()
+        *self.phase.borrow() == Phase::Over
+    }
+    pub fn is_calm(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::CalmBefore | Phase::CalmAfter)
+    }
+    pub fn faults_over(&self) -> bool {
+        *self.phase.borrow() >= Phase::CalmAfter
     }
     /// Waits for a while, or until the run stops.
     pub async fn pause(&self, time: Duration) {
-        let mut stop = self.stop.subscribe();
-        let _ = tokio::time::timeout(time, stop.wait_for(|stop| *stop)).await;
+        self.wait(time, Phase::Over).await;
+    }
+    /// Waits for a while, or until faults are to be undone.
+    pub async fn pause_fault(&self, time: Duration) {
+        self.wait(time, Phase::CalmAfter).await;
+    }
+    async fn wait(&self, time: Duration, until: Phase) {
+        let mut phase = self.phase.subscribe();
+        let _ = tokio::time::timeout(time, phase.wait_for(|phase| *phase >= until)).await;
     }
     /// The random numbers of one client: they depend on the run's seed and the client's place only.
     pub fn random(&self, client: u64) -> StdRng {
@@ -177,8 +216,14 @@ pub async fn login_after_recovery(world: &World, node: Place, user: &str) -> Res
     loop {
         match ssh::login(world.fleet.sftp(node), user, Duration::from_secs(12)).await {
             Ok(session) => return Ok(session),
-            Err(ssh::Refused::Unavailable(_)) if tokio::time::Instant::now() < end => {}
-            Err(refused) => bail!("{user} on node {node} after the recovery: {refused:?}"),
+            Err(ssh::Refused::Unavailable(text)) if tokio::time::Instant::now() > end => {
+                bail!("{user} on node {node} after the recovery: {text}")
+            }
+            Err(ssh::Refused::Unavailable(_)) => {}
+            Err(refused) => {
+                let text = format!("{user} on node {node} after the recovery: {refused:?}");
+                return Err(Broken { rule: "S-live", text }.into());
+            }
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -154,7 +154,7 @@ pub enum Durability {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { address = \"0.0.0.0:2022\" }")]
 pub struct SftpListen {
     pub address: SocketAddr,
     #[serde(default)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bootstrap::{Demo, FIRST_TOKEN};
 use crate::config::{
@@ -82,8 +83,10 @@ pub async fn run(arguments: DevArgs) -> Result<()> {
             node_config(&dir, number).display(),
         );
     }
+    // Before anybody is told that it may be stopped: a signal that nobody waits for would end this process without its nodes.
+    let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     println!("ready");
-    until_stopped(&mut children).await;
+    until_stopped(&mut stop, &mut children).await;
     stop_all(children).await;
     Ok(())
 }
@@ -315,12 +318,7 @@ fn describe(arguments: &DevArgs, dir: &Path) {
 }
 
 /// Until Ctrl-C or SIGTERM. A node that ends is reported, not restarted: killing one is part of the demonstration.
-async fn until_stopped(children: &mut [Child]) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
+async fn until_stopped([terminate, interrupt]: &mut [Signal; 2], children: &mut [Child]) {
     let mut reported = vec![false; children.len()];
     let mut child_ended = match signal(SignalKind::child()) {
         Ok(signal) => signal,

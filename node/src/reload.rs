@@ -1,6 +1,6 @@
 //! SIGHUP: reads the configuration again, applies what can be applied to a running node and names what cannot.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::Signal;
@@ -15,15 +15,41 @@ pub const RELOADABLE: [&str; 5] =
 /// Their values are taken over while TLS was on at the start; the files are read again even if their names stay.
 const TLS: &str = "admin.tls.";
 
-/// The configuration that holds now. Who applies a part of it keeps the guard meanwhile, so that a reload comes before or after.
-pub fn running(config: &Mutex<Config>) -> MutexGuard<'_, Config> {
-    config.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// The configuration that holds now.
+pub struct Running {
+    config: Mutex<Config>,
+    /// Held by who applies a part of the configuration, files read and all: a reload comes before or after.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Running {
+    pub fn new(config: Config) -> Running {
+        Running { config: Mutex::new(config), turn: Arc::default() }
+    }
+
+    pub fn now(&self) -> Config {
+        self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, config: Config) {
+        *self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+    }
+
+    /// Does what reads files, on a thread that may wait for them, while nobody else applies anything.
+    pub async fn apply<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.context("the thread that applied it ended")?
+    }
 }
 
 /// What a running node's parts are told.
 pub struct Reloader {
     pub arguments: ConfigArgs,
-    pub running: Arc<Mutex<Config>>,
+    pub running: Arc<Running>,
     pub logs: Logs,
     pub ssh: flotilla_ssh::Handle,
     pub tls: Option<Arc<flotilla_api::Tls>>,
@@ -39,9 +65,11 @@ struct Changes {
 impl Reloader {
     /// Until the process ends. An error leaves everything as it was.
     pub async fn run(self, mut hangup: Signal) {
+        let this = Arc::new(self);
         while hangup.recv().await.is_some() {
             notify::reloading();
-            match self.reload() {
+            let own = Arc::clone(&this);
+            match this.running.apply(move || own.reload()).await {
                 Ok(Changes { applied, needs_restart }) => tracing::info!(
                     sender = "config",
                     applied = applied.join(", "),
@@ -62,7 +90,7 @@ impl Reloader {
 
     fn reload(&self) -> Result<Changes> {
         let next = self.arguments.load()?.config;
-        let mut config = running(&self.running);
+        let config = self.running.now();
         let changes = compare(&config, &next, self.tls.is_some())?;
         let applied = self.merged(&config, &next);
         // All that can fail comes first.
@@ -81,7 +109,7 @@ impl Reloader {
             login_grace: std::time::Duration::from_secs(applied.sftp.login_grace_seconds),
             connections: applied.sftp.max_connections,
         });
-        *config = applied;
+        self.running.replace(applied);
         Ok(changes)
     }
 

@@ -1,7 +1,7 @@
 //! `flotilla serve`: wires one node together and runs it until SIGTERM.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigArgs, Durability, LogEngine, PenaltiesSection,
 use crate::desk::NodeDesk;
 use crate::identity::{Identity, Member};
 use crate::readiness::NodeReadiness;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, Running};
 use crate::secrets::Keyring;
 use crate::telemetry::Logs;
 use crate::{admin_tls, gauges, notify, telemetry, upkeep, watchdog};
@@ -28,6 +28,8 @@ use crate::{admin_tls, gauges, notify, telemetry, upkeep, watchdog};
 pub const LOCAL_SOCKET: &str = "admin.sock";
 /// When transfers have ended or were cut: for sessions to give back their slots, for leadership to move, for the last answers.
 const LEAVE: Duration = Duration::from_secs(4);
+/// How long a login may take that had begun when a drain began. Shorter than `LEAVE`.
+const LATE_LOGINS: Duration = Duration::from_secs(2);
 /// All of a stop but its transfers, with room to spare.
 const STOP: Duration = Duration::from_secs(30);
 /// Members that do not answer in this time are taken to be away.
@@ -111,7 +113,7 @@ async fn serve(
     handle.set_desk(Arc::clone(&desk) as _);
     let host_keys = stop.ends(wait_host_keys(&handle, &keyring, &identity.member.cluster_id)).await?;
     let host_keys = parse_host_keys(&host_keys)?;
-    let running = Arc::new(Mutex::new(config.clone()));
+    let running = Arc::new(Running::new(config.clone()));
     let upkeep = tokio::spawn(upkeep::run(desk, Arc::clone(&running), tls.clone()));
     let ssh = SshServer::bind(ssh_config(&config, host_keys)?, Arc::clone(&core), Arc::clone(&cluster))?;
     let reloader = Reloader { arguments: arguments.config.clone(), running, logs, ssh: ssh.handle(), tls };
@@ -124,24 +126,32 @@ async fn serve(
     notify::ready();
     let mut failure = handle.failure();
     let mut drain_asked = handle.drain_asked();
-    tokio::select! {
-        () = stop.asked() => {}
-        _ = drain_asked.wait_for(|asked| *asked) => {}
+    let signals = tokio::select! {
+        () = stop.asked() => 1,
+        _ = drain_asked.wait_for(|asked| *asked) => 0,
         ended = &mut ssh => bail!("the SFTP listener ended: {ended:?}"),
         ended = &mut api => bail!("the admin listener ended: {ended:?}"),
         Ok(why) = failure.wait_for(Option::is_some) => {
             bail!("consensus has stopped: {}", why.as_deref().unwrap_or("for an unknown reason"));
         }
-    }
+    };
     tracing::info!(sender = "node", node = identity.member.node, "draining");
     let transfers = drain_time(&config);
     notify::stopping(transfers + STOP);
     draining.store(true, Ordering::Release);
-    core.drain();
     drain.cancel();
+    let quiet = async {
+        // A balancer sent them before it could know: who is connected already may still log in.
+        if tokio::time::timeout(LATE_LOGINS, &mut ssh).await.is_err() {
+            core.drain();
+            let _ = tokio::time::timeout(transfers + LEAVE - LATE_LOGINS, &mut ssh).await;
+        }
+    };
     tokio::select! {
-        _ = tokio::time::timeout(transfers + LEAVE, &mut ssh) => {}
-        () = stop.asked() => tracing::warn!(sender = "node", "asked again to stop: transfers are cut"),
+        () = quiet => {}
+        () = second(signals, async || stop.asked().await) => {
+            tracing::warn!(sender = "node", "asked again to stop: transfers are cut");
+        }
     }
     core.end_sessions(EndReason::Drained, LEAVE).await;
     upkeep.abort();
@@ -245,6 +255,16 @@ fn check_pins(config: &Config, member: &Member) -> Result<()> {
         bail!("node.id = {id}, but the data folder {data} is that of node {}", member.node);
     }
     Ok(())
+}
+
+/// Until a second signal comes: the first one asks for a drain, also where an administrator has asked for it already.
+async fn second(signals: u32, mut asked: impl AsyncFnMut()) {
+    for before in signals..2 {
+        asked().await;
+        if before == 0 {
+            tracing::info!(sender = "node", "asked to stop: it drains already, and another signal cuts its transfers");
+        }
+    }
 }
 
 /// SIGTERM and SIGINT since this was made: one that comes while nobody waits is met by the next wait.
@@ -394,6 +414,15 @@ mod tests {
             let text = std::fs::read_to_string(&path).expect(file);
             let line = format!("{key}{within}{unit}");
             assert!(text.lines().any(|found| found.trim() == line), "{file}: {line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_signal_behind_an_administrators_drain_cuts_nothing() {
+        for (before, needed) in [(0, 2), (1, 1)] {
+            let mut seen = 0;
+            second(before, async || seen += 1).await;
+            assert_eq!(seen, needed, "{before} signals had come");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a node does about itself while it runs: tells the cluster its addresses, renews its certificate in time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use flotilla_raft::pki;
 
 use crate::config::Config;
 use crate::desk::NodeDesk;
-use crate::reload;
+use crate::reload::Running;
 
 const LOOK: Duration = Duration::from_secs(30);
 const WITHIN: Duration = Duration::from_secs(10);
@@ -30,21 +30,21 @@ pub fn addresses(config: &Config) -> PutNode {
 }
 
 /// Until it is aborted.
-pub async fn run(desk: Arc<NodeDesk>, running: Arc<Mutex<Config>>, tls: Option<Arc<flotilla_api::Tls>>) {
+pub async fn run(desk: Arc<NodeDesk>, running: Arc<Running>, tls: Option<Arc<flotilla_api::Tls>>) {
     let mut every = tokio::time::interval(LOOK.min(desk.certificate_life / 6));
     loop {
         every.tick().await;
-        let config = reload::running(&running).clone();
-        if let Err(error) = announce(&desk, &config).await {
+        if let Err(error) = announce(&desk, &running.now()).await {
             tracing::debug!(
                 sender = "node",
                 error = format!("{error:#}"),
                 "the node's addresses are not in the log yet"
             );
         }
-        if let Err(error) =
-            renew(&desk).and_then(|renewed| if renewed { show_admin(&running, tls.as_deref()) } else { Ok(()) })
-        {
+        let (own, shown, tls) = (Arc::clone(&desk), Arc::clone(&running), tls.clone());
+        let renewed =
+            running.apply(move || if renew(&own)? { show_admin(&shown.now(), tls.as_deref()) } else { Ok(()) });
+        if let Err(error) = renewed.await {
             tracing::error!(
                 sender = "node",
                 error = format!("{error:#}"),
@@ -72,10 +72,9 @@ async fn announce(desk: &NodeDesk, config: &Config) -> Result<()> {
     submitted.reply.map_err(anyhow::Error::from).map(|_| ())
 }
 
-/// The admin listener may show the same certificate: what holds now, not what held at the start. No reload comes between.
-fn show_admin(running: &Mutex<Config>, tls: Option<&flotilla_api::Tls>) -> Result<()> {
-    let config = reload::running(running);
-    if let (Some(tls), Some(material)) = (tls, crate::admin_tls::load(&config)?) {
+/// The admin listener may show the same certificate: what holds now, not what held at the start.
+fn show_admin(config: &Config, tls: Option<&flotilla_api::Tls>) -> Result<()> {
+    if let (Some(tls), Some(material)) = (tls, crate::admin_tls::load(config)?) {
         tls.replace(&material)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use flotilla_cluster::Changed;
 use flotilla_model::{Applied, Effect, Entry, State};
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
-use openraft::storage::{ApplyResponder, EntryResponder, RaftLogReader, RaftStateMachine};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftLogReader, RaftLogStorage, RaftStateMachine};
 use tokio::time::Instant;
 
 use crate::metric;
@@ -75,7 +75,9 @@ impl Machine {
             let next = self.last_applied.map_or(0, |id| id.index + 1);
             let entries = log.limited_get_log_entries(next, u64::MAX).await?;
             if entries.is_empty() {
-                return Ok(());
+                let purged = log.get_log_state().await?.last_purged_log_id;
+                let gap = purged.is_some_and(|id| id.index >= next);
+                return if gap { Err(io::Error::other("the log begins behind the snapshot")) } else { Ok(()) };
             }
             let mut batch = Batch::default();
             for entry in entries {

@@ -29,6 +29,11 @@ pub struct Manager {
 
 impl Manager {
     pub async fn answer(&self, from: NodeId, asked: Manage) -> Managed {
+        // Whom a member only vouches for may speak consensus, and learns nothing else.
+        if !self.shared.rosters.now().members.contains_key(&from) {
+            tracing::warn!(event = "manage_refused", node = from.0, "a node that is not known as a member asks");
+            return Managed::Refused(format!("node {from} is not known here as a member: only members are answered"));
+        }
         match asked {
             Manage::Transfer { to, within_ms } => {
                 self.transfer(to, Duration::from_millis(within_ms).min(LONGEST)).await
@@ -41,14 +46,6 @@ impl Manager {
             Manage::Transfers => {
                 let told = self.shared.agent().map(|agent| agent.transfers()).unwrap_or_default();
                 Managed::Transfers(told.into_iter().take(MAX_TRANSFERS).collect())
-            }
-            Manage::OfferKey(_) | Manage::Keys if !self.shared.rosters.now().members.contains_key(&from) => {
-                tracing::warn!(
-                    event = "key_refused",
-                    node = from.0,
-                    "a node that is not known as a member asks for keys"
-                );
-                Managed::Refused(format!("node {from} is not known here as a member: cluster keys are for members"))
             }
             Manage::OfferKey(key) => match self.desk.get() {
                 None => Managed::Refused("this node is starting".to_owned()),
@@ -83,7 +80,7 @@ impl Manager {
         let state = self.shared.state();
         let mut voters = metrics.membership_config.membership().voter_ids();
         let Some(to) = to else {
-            let other = voters.any(|voter| self.may_follow(&state, voter));
+            let other = voters.any(|voter| may_follow(&self.shared, &state, voter));
             return if other { Ok(()) } else { Err("no other node has a vote, so no other can lead".to_owned()) };
         };
         if voters.any(|voter| voter == to.0) {
@@ -101,7 +98,7 @@ impl Manager {
             match leader {
                 Some(leader) if leader != self.shared.node || Some(leader) == to => return leader,
                 Some(_) => {
-                    if let Some(next) = to.map(|to| to.0).or_else(|| self.most_advanced_peer()) {
+                    if let Some(next) = to.map(|to| to.0).or_else(|| next_leader(&self.raft, &self.shared)) {
                         let _ = self.raft.trigger().transfer_leader(next).await;
                     }
                 }
@@ -110,21 +107,22 @@ impl Manager {
             let _ = timeout(TRANSFER_AGAIN, leadership.changed()).await;
         }
     }
+}
 
-    /// Another one, and not one that is being removed.
-    fn may_follow(&self, state: &State, voter: u64) -> bool {
-        voter != self.shared.node.0 && state.node(NodeId(voter)).is_some_and(|row| !row.leaving)
-    }
+/// Another one, and not one that is being removed.
+fn may_follow(shared: &Shared, state: &State, voter: u64) -> bool {
+    voter != shared.node.0 && state.node(NodeId(voter)).is_some_and(|row| !row.leaving)
+}
 
-    /// The voter whose log reaches furthest.
-    fn most_advanced_peer(&self) -> Option<u64> {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
-        let progress = metrics.replication?;
-        let state = self.shared.state();
-        voters
-            .into_iter()
-            .filter(|voter| self.may_follow(&state, *voter))
-            .max_by_key(|voter| progress.get(voter).cloned().flatten().map(|id| id.index))
-    }
+/// Whom this leader hands over to: of the other voters one that is alive, and whose log reaches furthest.
+pub fn next_leader(raft: &Raft, shared: &Shared) -> Option<u64> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
+    let progress = metrics.replication?;
+    let state = shared.state();
+    let reaches = |voter: &u64| {
+        let alive = state.node(NodeId(*voter)).is_some_and(|row| row.alive);
+        (alive, progress.get(voter).cloned().flatten().map(|id| id.index))
+    };
+    voters.into_iter().filter(|voter| may_follow(shared, &state, *voter)).max_by_key(reaches)
 }

@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flotilla_cluster::promotion;
 use flotilla_model::{NodeId, State};
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use tokio::time::{sleep, timeout};
 
+use crate::manage::next_leader;
 use crate::net::Peers;
 use crate::shared::Shared;
 use crate::types::Raft;
 
-/// More voters only make each commit wait for more disks.
-pub const MOST_VOTERS: usize = 7;
 /// A learner may vote once it is at most this many entries behind.
 const CLOSE_ENTRIES: u64 = 200;
 /// How often the leader looks, besides changes of the nodes: catching up rings no bell.
@@ -35,7 +35,7 @@ enum Step {
     SetAddress(u64, String),
     Promote(u64),
     /// This node is being removed: another voter, one that stays, must lead.
-    HandOver(u64),
+    HandOver,
     RemoveVoter(u64),
     RemoveLearner(u64),
 }
@@ -61,9 +61,7 @@ fn next_step(view: &View) -> Option<Step> {
     let gone = |node: &&u64| **node <= view.last_node && !view.wanted.contains_key(node);
     if let Some(node) = view.nodes.keys().find(gone) {
         return match (voters.contains(node), *node == view.me) {
-            (true, true) => {
-                voters.iter().find(|voter| view.wanted.contains_key(voter)).map(|voter| Step::HandOver(*voter))
-            }
+            (true, true) => voters.iter().any(|voter| view.wanted.contains_key(voter)).then_some(Step::HandOver),
             (true, false) => Some(Step::RemoveVoter(*node)),
             (false, _) => Some(Step::RemoveLearner(*node)),
         };
@@ -76,13 +74,6 @@ fn next_step(view: &View) -> Option<Step> {
         }
     }
     promotion(voters.len(), &view.ready).map(Step::Promote)
-}
-
-/// Who becomes a voter: one where the voters are even in number, the first of two where they are odd.
-fn promotion(voters: usize, ready: &BTreeSet<u64>) -> Option<u64> {
-    let needed = if voters.is_multiple_of(2) { 1 } else { 2 };
-    let room = voters + needed <= MOST_VOTERS;
-    (room && ready.len() >= needed).then(|| ready.first().copied()).flatten()
 }
 
 pub struct MemberDuty {
@@ -130,7 +121,7 @@ impl MemberDuty {
     async fn take(&self, step: Step) {
         tracing::info!(event = "membership_step", step = format!("{step:?}"));
         let change = match step {
-            Step::HandOver(next) => return self.step_aside(next).await,
+            Step::HandOver => return self.step_aside().await,
             Step::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters),
             Step::AddLearner(node, address) => ChangeMembers::AddNodes(one(node, address)),
             Step::SetAddress(node, address) => ChangeMembers::SetNodes(one(node, address)),
@@ -145,7 +136,8 @@ impl MemberDuty {
         }
     }
 
-    async fn step_aside(&self, next: u64) {
+    async fn step_aside(&self) {
+        let Some(next) = next_leader(&self.raft, &self.shared) else { return sleep(LOOK).await };
         let _ = timeout(TRANSFER_WITHIN, self.raft.trigger().transfer_leader(next)).await;
         sleep(LOOK).await;
     }
@@ -208,8 +200,9 @@ mod tests {
         assert_eq!(next_step(&view(&[1, 2], &[4], &[1, 2, 4], &[4])), Some(Step::Promote(4)));
         assert_eq!(next_step(&view(&[1, 2], &[], &[1, 2], &[])), None, "nobody is demoted");
         assert_eq!(next_step(&view(&[1, 2, 3], &[4], &[1, 2, 3], &[])), Some(Step::RemoveLearner(4)));
-        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::HandOver(2)));
-        assert_eq!(next_step(&view(&[1, 3, 4], &[2], &[2, 3, 4], &[])), Some(Step::HandOver(3)), "2 has no vote");
+        assert_eq!(next_step(&view(&[1, 2, 3], &[], &[2, 3], &[])), Some(Step::HandOver));
+        assert_eq!(next_step(&view(&[1, 3, 4], &[2], &[2, 3, 4], &[])), Some(Step::HandOver), "3 and 4 have votes");
+        assert_eq!(next_step(&view(&[1], &[2], &[2], &[])), None, "2 has no vote");
         assert_eq!(next_step(&view(&[1], &[2], &[2], &[])), None, "nobody else has a vote");
     }
 

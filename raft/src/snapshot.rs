@@ -17,10 +17,39 @@ use crate::types::{Snapshot, SnapshotMeta, TypeConfig};
 
 const SUFFIX: &str = ".fls";
 
-/// A complete snapshot file. Its content is checked when it is read.
+/// A snapshot file. Its content is checked when it is read.
 #[derive(Clone, Debug)]
 pub struct SnapshotFile {
     pub path: PathBuf,
+    /// Of one that comes from a peer: removed when nobody holds it any more, whether or not it came whole.
+    _received: Option<Arc<Received>>,
+}
+
+#[derive(Debug)]
+struct Received(PathBuf);
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // One that was installed has another name by now.
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.0.display(), %error, "a received snapshot stays in the folder until the next start");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl SnapshotFile {
+    fn kept(path: PathBuf) -> Self {
+        SnapshotFile { path, _received: None }
+    }
+
+    /// Where a snapshot is written while it is received.
+    pub fn receiving(dir: &Path, number: u64) -> Self {
+        let path = dir.join(format!("receiving-{number}"));
+        SnapshotFile { path: path.clone(), _received: Some(Arc::new(Received(path))) }
+    }
 }
 
 type Current = Arc<Mutex<Option<(SnapshotMeta, PathBuf)>>>;
@@ -74,7 +103,7 @@ impl Snapshots {
 
     pub fn current(&self) -> io::Result<Option<Snapshot>> {
         let current = lock(&self.current).clone();
-        Ok(current.map(|(meta, path)| Snapshot { meta, snapshot: SnapshotFile { path } }))
+        Ok(current.map(|(meta, path)| Snapshot { meta, snapshot: SnapshotFile::kept(path) }))
     }
 }
 
@@ -84,11 +113,6 @@ pub fn write_first(dir: &Path, meta: &SnapshotMeta, state: &State) -> io::Result
     let temporary = dir.join(format!("building-{index}"));
     file::write(&temporary, meta, state)?;
     keep(dir, &Current::default(), meta, &temporary)
-}
-
-/// Where a snapshot that is being received is written.
-pub fn receiving_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("receiving-{number}"))
 }
 
 fn lock(current: &Current) -> std::sync::MutexGuard<'_, Option<(SnapshotMeta, PathBuf)>> {
@@ -131,7 +155,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             keep(&dir, &current, &meta, &temporary)?;
             metrics::counter!("flotilla_raft_snapshots_total").increment(1);
             let path = dir.join(format!("{index:020}{SUFFIX}"));
-            Ok(Snapshot { meta, snapshot: SnapshotFile { path } })
+            Ok(Snapshot { meta, snapshot: SnapshotFile::kept(path) })
         })
         .await
     }

@@ -24,7 +24,7 @@ pub mod simulation {
     pub use crate::propose::{Forwarded, Outcome};
     pub use crate::read::Purpose;
     pub use crate::runtime::seeded::set_seed;
-    pub use crate::snapshot::{SnapshotFile, receiving_path};
+    pub use crate::snapshot::SnapshotFile;
     pub use crate::store::backend::{LogBackend, LogReads, Op, Recovered};
     pub use crate::store::{Done, Writer};
     pub use crate::types::{Raft, Replies, Snapshot, SnapshotMeta};

@@ -12,8 +12,6 @@ use crate::error::{ApiError, Code};
 use crate::service::{Caller, Changed};
 
 const DOMAIN: &str = "flotilla";
-/// When a caller may try again after "no quorum".
-const RETRY: Duration = Duration::from_secs(1);
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Status {
@@ -29,7 +27,7 @@ impl From<ApiError> for Status {
             details.add_bad_request_violation(field, &error.message);
         }
         if retryable {
-            details.set_retry_info(Some(RETRY));
+            details.set_retry_info(Some(Duration::from_secs(error.retry_after_s.into())));
         }
         Status::with_error_details(code, error.message, details)
     }

@@ -95,9 +95,9 @@ impl Tokens for Admin {
         request: Request<v1::DeleteApiKeyRequest>,
     ) -> Result<Response<v1::DeleteApiKeyResponse>, Status> {
         let caller = caller(&request)?;
-        let v1::DeleteApiKeyRequest { id, request_id: request } = request.into_inner();
+        let v1::DeleteApiKeyRequest { id, request_id: request, expected_revision } = request.into_inner();
         let id = Name::parse(&id).map_err(ApiError::from)?;
-        let changed = self.service.delete_api_key(&caller, request_id(&request)?, &id, None).await?;
+        let changed = self.service.delete_api_key(&caller, request_id(&request)?, &id, expected_revision).await?;
         Ok(answer(changed.index, v1::DeleteApiKeyResponse { result: Some(result(&changed)) }))
     }
 
@@ -129,8 +129,8 @@ impl Tokens for Admin {
         request: Request<v1::DeleteTokenRequest>,
     ) -> Result<Response<v1::DeleteTokenResponse>, Status> {
         let caller = caller(&request)?;
-        let v1::DeleteTokenRequest { name, request_id: id } = request.into_inner();
-        let changed = self.service.delete_token(&caller, request_id(&id)?, name).await?;
+        let v1::DeleteTokenRequest { name, request_id: id, expected_revision } = request.into_inner();
+        let changed = self.service.delete_token(&caller, request_id(&id)?, name, expected_revision).await?;
         Ok(answer(changed.index, v1::DeleteTokenResponse { result: Some(result(&changed)) }))
     }
 }

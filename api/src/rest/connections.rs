@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::reply::{Answer, Message, done};
-use super::{Failed, Marks};
+use super::{Failed, Once, Reading};
 use crate::error::ApiError;
 use crate::service::{Caller, Service, wall_ms};
 
@@ -70,9 +70,9 @@ impl TransferShown {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    reading: Reading,
 ) -> Result<Answer<Vec<ConnectionShown>>, Failed> {
-    let (state, sessions) = service.list_sessions(&caller, marks.stale).await?;
+    let (state, sessions) = service.list_sessions(&caller, reading.stale).await?;
     let transfers = service.transfers(&sessions).await;
     let now = wall_ms();
     let shown = |session: &Arc<flotilla_model::Session>| ConnectionShown {
@@ -96,10 +96,10 @@ pub(super) async fn list(
 pub(super) async fn kill(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
     Path(id): Path<String>,
 ) -> Result<Answer<Message>, Failed> {
     let session: SessionId = id.parse().map_err(ApiError::from)?;
-    let changed = service.kill_session(&caller, marks.request_id, session).await?;
+    let changed = service.kill_session(&caller, once.request_id, session).await?;
     Ok(done(&changed, "Connection closed"))
 }

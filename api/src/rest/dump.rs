@@ -15,12 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::load::load;
+use super::Failed;
 use super::document::{Described, Operation};
 use super::json::{Nothing, UserShown};
 use super::page::Asked;
 use super::shape::Shape;
 use super::users::shown as user_shown;
-use super::{Failed, Marks};
 use crate::access::Verb;
 use crate::error::{ApiError, Code};
 use crate::service::{Caller, Service};
@@ -100,7 +100,6 @@ impl Described for Dumped {
 pub(super) async fn dump(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    _marks: Marks,
     Asked(query): Asked<DumpQuery>,
 ) -> Result<Dumped, Failed> {
     caller.may(Verb::Dump)?;

@@ -14,10 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::Failed;
 use super::document::{Described, Operation};
 use super::page::Asked;
 use super::reply::{Answer, error_body};
-use super::{Failed, Marks};
 use crate::error::ApiError;
 use crate::service::events::{EventView, ResumeToken, Since};
 use crate::service::{Caller, Service};
@@ -109,7 +109,6 @@ pub(super) async fn events(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
     Extension(ending): Extension<CancellationToken>,
-    _marks: Marks,
     Asked(query): Asked<Query>,
     headers: HeaderMap,
 ) -> Result<Told, Failed> {

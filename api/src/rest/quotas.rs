@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::page::Asked;
 use super::reply::{Answer, Message, done};
-use super::{Failed, Marks};
+use super::{Failed, Once};
 use crate::error::{ApiError, Code};
 use crate::service::{Caller, Service};
 
 pub(super) async fn scan(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
     Path(username): Path<String>,
     Asked(how): Asked<How>,
 ) -> Result<Answer<Message, 202>, Failed> {
@@ -26,7 +26,7 @@ pub(super) async fn scan(
         Some("1" | "true") => true,
         Some(_) => return Err(ApiError::field("force", "0 or 1 is expected").into()),
     };
-    let changed = service.want_scan(&caller, marks.request_id, &username, force).await?;
+    let changed = service.want_scan(&caller, once.request_id, &username, force).await?;
     Ok(done(&changed, "Scan started"))
 }
 

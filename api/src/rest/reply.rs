@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::document::{Described, Method, Operation};
+use super::document::{Described, Operation};
 use crate::error::{ApiError, Code};
 use crate::service::Changed;
 
@@ -99,7 +99,7 @@ impl IntoResponse for Failed {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(body)).into_response();
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+            response.headers_mut().insert("retry-after", HeaderValue::from(error.retry_after_s));
         }
         if status == StatusCode::UNAUTHORIZED {
             let schemes = HeaderValue::from_static("Bearer, Basic realm=\"flotilla\"");
@@ -146,24 +146,48 @@ pub(crate) fn error_body(error: &ApiError) -> ErrorBody {
     }
 }
 
-/// What a request's headers and query say beside its body.
-pub(crate) struct Marks {
-    pub request_id: Option<RequestId>,
-    /// From `If-Match`.
-    pub expected_revision: Option<LogIndex>,
-    /// `?consistency=stale`.
+/// Of a read: `?consistency=stale`.
+pub(crate) struct Reading {
     pub stale: bool,
 }
 
-impl<S: Sync> FromRequestParts<S> for Marks {
+/// Of a change of what has no revision: the request's id.
+pub(crate) struct Once {
+    pub request_id: Option<RequestId>,
+}
+
+/// Of a change of a record: the request's id, and the revision that `If-Match` names.
+pub(crate) struct Changing {
+    pub request_id: Option<RequestId>,
+    pub expected_revision: Option<LogIndex>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Reading {
     type Rejection = Failed;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failed> {
-        Ok(Marks {
-            request_id: request_id(&parts.headers)?,
-            expected_revision: expected_revision(&parts.headers)?,
-            stale: is_stale(parts.uri.query().unwrap_or_default())?,
-        })
+        Ok(Reading { stale: is_stale(parts.uri.query().unwrap_or_default())? })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Once {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failed> {
+        // A condition that cannot be judged is not passed over.
+        if expected_revision(&parts.headers)?.is_some() {
+            return Err(Failed(ApiError::invalid("If-Match: what this call changes has no revision: leave it out")));
+        }
+        Ok(Once { request_id: request_id(&parts.headers)? })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Changing {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failed> {
+        let (request_id, expected_revision) = (request_id(&parts.headers)?, expected_revision(&parts.headers)?);
+        Ok(Changing { request_id, expected_revision })
     }
 }
 
@@ -176,11 +200,14 @@ struct ReadQuery {
     consistency: Option<String>,
 }
 
-impl Described for Marks {
+impl Described for Reading {
     fn describe(operation: &mut Operation<'_>) {
-        if operation.method == Method::Get {
-            return operation.query::<ReadQuery>();
-        }
+        operation.query::<ReadQuery>();
+    }
+}
+
+impl Described for Once {
+    fn describe(operation: &mut Operation<'_>) {
         let uuid = json!({"type": "string", "format": "uuid"});
         operation.header(
             "Flotilla-Request-Id",
@@ -188,10 +215,15 @@ impl Described for Marks {
             uuid,
         );
         let text = json!({"type": "string"});
-        operation.header("Idempotency-Key", "The same, where it is a UUIDv7; ignored otherwise.", text.clone());
-        if operation.method != Method::Post {
-            operation.header("If-Match", "The record's ETag: on another revision nothing is changed (412).", text);
-        }
+        operation.header("Idempotency-Key", "The same, where it is a UUIDv7; ignored otherwise.", text);
+    }
+}
+
+impl Described for Changing {
+    fn describe(operation: &mut Operation<'_>) {
+        Once::describe(operation);
+        let text = json!({"type": "string"});
+        operation.header("If-Match", "The record's ETag: on another revision nothing is changed (412).", text);
     }
 }
 

@@ -19,8 +19,6 @@ use crate::service::{Caller, Service};
 pub(super) trait Shape: Administered {
     /// The field that names it.
     const KEY: &'static str;
-    const WORD: &'static str;
-    const PATH: &'static str;
 
     /// What is read.
     type Body: Received + JsonSchema + Send;
@@ -103,8 +101,6 @@ pub(super) struct FolderShown {
 
 impl Shape for FolderSpec {
     const KEY: &'static str = "name";
-    const WORD: &'static str = "Folder";
-    const PATH: &'static str = "folders";
 
     type Body = FolderBody;
     type Shown = FolderShown;
@@ -165,8 +161,6 @@ pub(super) struct RoleShown {
 
 impl Shape for RoleSpec {
     const KEY: &'static str = "name";
-    const WORD: &'static str = "Role";
-    const PATH: &'static str = "roles";
 
     type Body = RoleBody;
     type Shown = RoleShown;

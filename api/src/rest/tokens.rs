@@ -16,7 +16,7 @@ use super::document::{Described, Operation};
 use super::json::known;
 use super::page::{Page, Received, Sent, typed};
 use super::reply::{Answer, Message, done};
-use super::{Failed, Marks};
+use super::{Changing, Failed, Once, Reading};
 use crate::error::{ApiError, Code};
 use crate::service::api_keys::{ApiKeyInput, ApiKeyView};
 use crate::service::{Caller, Service};
@@ -54,11 +54,11 @@ impl Described for LoggedIn {
 pub(super) async fn token(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
 ) -> Result<LoggedIn, Failed> {
     let access_token = secret();
     let hash = Sha256::digest(access_token.as_bytes());
-    let (changed, expires_at) = service.log_in(&caller, marks.request_id, &hash).await?;
+    let (changed, expires_at) = service.log_in(&caller, once.request_id, &hash).await?;
     let made = TokenMade { access_token, expires_at: rfc3339(expires_at) };
     Ok(LoggedIn(Answer::of(&changed, made).header("cache-control", "no-store")))
 }
@@ -66,9 +66,9 @@ pub(super) async fn token(
 pub(super) async fn logout(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
 ) -> Result<Answer<Message>, Failed> {
-    let changed = service.log_out(&caller, marks.request_id).await?;
+    let changed = service.log_out(&caller, once.request_id).await?;
     Ok(done(&changed, "Your token has been invalidated"))
 }
 
@@ -172,20 +172,20 @@ pub(super) struct KeyMade {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    reading: Reading,
     page: Page,
 ) -> Result<Answer<Vec<KeyShown>>, Failed> {
-    let (state, keys) = service.api_keys(&caller, page.parts(), marks.stale).await?;
+    let (state, keys) = service.api_keys(&caller, page.parts(), reading.stale).await?;
     Ok(Answer::at(state.applied_index(), keys.iter().map(KeyShown::of).collect()))
 }
 
 pub(super) async fn get(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    reading: Reading,
     Path(id): Path<String>,
 ) -> Result<Answer<KeyShown>, Failed> {
-    let (state, key) = service.api_key(&caller, &id, marks.stale).await?;
+    let (state, key) = service.api_key(&caller, &id, reading.stale).await?;
     Ok(Answer::at(state.applied_index(), KeyShown::of(&key)).revision(key.revision))
 }
 
@@ -193,10 +193,10 @@ pub(super) async fn get(
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
     Sent(body): Sent<KeyBody>,
 ) -> Result<Answer<KeyMade, 201>, Failed> {
-    let request = marks.request_id.unwrap_or_else(new_request_id);
+    let request = once.request_id.unwrap_or_else(new_request_id);
     let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(request.0.to_be_bytes());
     let id = Name::parse(&format!("k{id}")).map_err(ApiError::from)?;
     let key = secret();
@@ -215,22 +215,23 @@ pub(super) async fn create(
 pub(super) async fn replace(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    changing: Changing,
     Path(id): Path<String>,
     Sent(body): Sent<KeyBody>,
 ) -> Result<Answer<Message>, Failed> {
     let id = Name::parse(&id).map_err(ApiError::from)?;
-    let changed = service.update_api_key(&caller, marks.request_id, id, marks.expected_revision, body.into()).await?;
+    let changed =
+        service.update_api_key(&caller, changing.request_id, id, changing.expected_revision, body.into()).await?;
     Ok(done(&changed, "API key updated"))
 }
 
 pub(super) async fn delete(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    changing: Changing,
     Path(id): Path<String>,
 ) -> Result<Answer<Message>, Failed> {
     let id = Name::parse(&id).map_err(ApiError::from)?;
-    let changed = service.delete_api_key(&caller, marks.request_id, &id, marks.expected_revision).await?;
+    let changed = service.delete_api_key(&caller, changing.request_id, &id, changing.expected_revision).await?;
     Ok(done(&changed, "API key deleted"))
 }

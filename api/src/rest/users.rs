@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::json::{UserBody, UserShown};
 use super::page::{Asked, Page, Sent};
 use super::reply::{Answer, Message, done};
-use super::{Failed, Marks};
+use super::{Changing, Failed, Once, Reading};
 use crate::error::ApiError;
 use crate::service::users::Created;
 use crate::service::{Caller, Service};
@@ -24,33 +24,33 @@ pub(super) fn shown(service: &Service, state: &flotilla_model::State, user: &Use
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    reading: Reading,
     page: Page,
 ) -> Result<Answer<Vec<UserShown>>, Failed> {
     let (offset, limit, descending) = page.parts();
-    let (state, users) = service.list_users(&caller, offset, limit, descending, marks.stale).await?;
+    let (state, users) = service.list_users(&caller, offset, limit, descending, reading.stale).await?;
     Ok(Answer::at(state.applied_index(), users.iter().map(|user| shown(&service, &state, user)).collect()))
 }
 
 pub(super) async fn get(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    reading: Reading,
     Path(username): Path<String>,
 ) -> Result<Answer<UserShown>, Failed> {
-    let (state, user) = service.user(&caller, &username, marks.stale).await?;
+    let (state, user) = service.user(&caller, &username, reading.stale).await?;
     Ok(Answer::at(state.applied_index(), shown(&service, &state, &user)).revision(user.revision))
 }
 
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
     Sent(body): Sent<UserBody>,
 ) -> Result<Answer<UserShown, 201>, Failed> {
     let username = Username::parse(&body.username).map_err(ApiError::from)?;
     let spec = service.spec(&username, body.into()).await?;
-    let created = service.create_user(&caller, marks.request_id, username.clone(), spec).await?;
+    let created = service.create_user(&caller, once.request_id, username.clone(), spec).await?;
     let Created { changed, state, user } = created;
     let answer = Answer::of(&changed, shown(&service, &state, &user)).revision(user.revision);
     Ok(answer.header("location", &format!("/api/v2/users/{username}")))
@@ -66,7 +66,7 @@ pub(super) struct ReplaceQuery {
 pub(super) async fn replace(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    changing: Changing,
     Asked(query): Asked<ReplaceQuery>,
     Path(username): Path<String>,
     Sent(body): Sent<UserBody>,
@@ -77,7 +77,7 @@ pub(super) async fn replace(
     }
     let spec = service.spec(&username, body.into()).await?;
     let mut changed =
-        service.replace_user(&caller, marks.request_id, username.clone(), marks.expected_revision, spec).await?;
+        service.replace_user(&caller, changing.request_id, username.clone(), changing.expected_revision, spec).await?;
     if query.disconnect == 1
         && let Some(ended) = service.disconnect_users(&caller, [&username]).await?
     {
@@ -89,10 +89,10 @@ pub(super) async fn replace(
 pub(super) async fn delete(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    changing: Changing,
     Path(username): Path<String>,
 ) -> Result<Answer<Message>, Failed> {
     let username = Username::parse(&username).map_err(ApiError::from)?;
-    let changed = service.delete_user(&caller, marks.request_id, username, marks.expected_revision).await?;
+    let changed = service.delete_user(&caller, changing.request_id, username, changing.expected_revision).await?;
     Ok(done(&changed, "User deleted"))
 }

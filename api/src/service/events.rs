@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flotilla_model::command::Note;
 use flotilla_model::event::Fact;
 use flotilla_model::{Event, EventsError, FieldChange, State};
 use futures::Stream;
@@ -189,7 +190,7 @@ impl Follow {
 
     /// Takes what has come; whether there was any.
     fn read(&mut self) -> Result<bool, ApiError> {
-        self.service.is_still(&self.caller, Verb::ReadEvents)?;
+        self.caller = self.service.again(&self.caller, Verb::ReadEvents)?;
         let state = self.service.local_state();
         let events: Vec<EventView> =
             state.events_after(self.after)?.take(BATCH).map(|event| EventView::of(&state, event)).collect();
@@ -316,6 +317,16 @@ impl Told {
             }
             AccountRemoved { account, root } => {
                 told("account_removed", "account", account, vec![("root", root.clone())])
+            }
+            Noted(Note::DumpLoaded { records }) => {
+                told("dump_loaded", "cluster", &"", vec![("records", records.to_string())])
+            }
+            Noted(Note::LeadershipMoves { to: Some(node) }) => told("transfer_asked", "node", node, vec![]),
+            Noted(Note::LeadershipMoves { to: None }) => told("transfer_asked", "cluster", &"", vec![]),
+            Noted(Note::NodeDrains { node }) => told("drain_asked", "node", node, vec![]),
+            ScanAsked { account, root, force } => {
+                let details = vec![("root", root.clone()), ("force", force.to_string())];
+                told("scan_asked", "account", account, details)
             }
             EpochFenced { account, epoch } => {
                 told("epoch_fenced", "account", account, vec![("epoch", epoch.to_string())])

@@ -38,8 +38,8 @@ impl Caller {
     /// Whether the caller may do this (`access.rs`).
     pub fn may(&self, verb: Verb) -> Result<(), ApiError> {
         let Some(permission) = verb.permission() else { return Ok(()) };
-        if verb == Verb::ReadEvents && self.role.is_some() {
-            let text = format!("{} has a role, and events tell of all users", self.name);
+        if verb.concerns_all_users() && self.role.is_some() {
+            let text = format!("{} has a role, and this concerns the users of all roles", self.name);
             return Err(ApiError::new(Code::Forbidden, text));
         }
         if self.permissions.iter().any(|held| held == "*" || held == permission) {
@@ -133,20 +133,24 @@ impl Service {
         }
     }
 
-    /// Whether the caller would still be let in, by what this node has applied: for streams that go on.
-    pub(crate) fn is_still(&self, caller: &Caller, verb: Verb) -> Result<(), ApiError> {
+    /// The caller as it would be let in now, by what this node has applied: for streams that go on. It may have another role.
+    pub(crate) fn again(&self, caller: &Caller, verb: Verb) -> Result<Caller, ApiError> {
         let state = self.local_state();
-        let Some(token) = &caller.token else {
-            if caller.admin.is_none() {
-                return Ok(());
+        let now = match (&caller.token, &caller.admin) {
+            (Some(token), admin) => {
+                let row = state.token_by_hash(&token.hash).filter(|row| row.name == token.name);
+                let row = row.ok_or_else(|| refused("the token was revoked"))?;
+                holder(&state, row, admin.as_ref(), caller.source)?
             }
-            let admin = caller.admin.as_ref().and_then(|name| state.kept::<AdminSpec>(name));
-            let admin = admin.filter(|row| row.spec.status == Status::Enabled && admits(row, caller.source));
-            return of_admin(admin.ok_or_else(|| refused("the admin is gone"))?, None, caller.source).may(verb);
+            (None, Some(name)) => {
+                let admin = state.kept::<AdminSpec>(name);
+                let admin = admin.filter(|row| row.spec.status == Status::Enabled && admits(row, caller.source));
+                of_admin(admin.ok_or_else(|| refused("the admin is gone"))?, None, caller.source)
+            }
+            (None, None) => caller.clone(),
         };
-        let now = state.token_by_hash(&token.hash).filter(|row| row.name == token.name);
-        let row = now.ok_or_else(|| refused("the token was revoked"))?;
-        holder(&state, row, caller.admin.as_ref(), caller.source)?.may(verb)
+        now.may(verb)?;
+        Ok(now)
     }
 
     /// What a caller is judged by.
@@ -188,8 +192,10 @@ impl Service {
         let (name, password) = basic(pair)?;
         let ip = source.map(|source| source.ip());
         let attempt = self.throttle.admit(ip, &name).map_err(|wait| {
-            let seconds = wait.as_secs() + 1;
-            ApiError::new(Code::TooMany, format!("too many failed logins: try again in {seconds} s"))
+            // At most a minute.
+            let retry_after_s = wait.as_millis().div_ceil(1_000).max(1) as u16;
+            let text = format!("too many failed logins: try again in {retry_after_s} s");
+            ApiError { retry_after_s, ..ApiError::new(Code::TooMany, text) }
         })?;
         self.cluster.barrier(DEADLINE).await?;
         // From here on it costs, whoever hangs up.

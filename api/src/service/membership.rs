@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_model::command::{MakeJoinToken, RemoveNode};
+use flotilla_model::command::{MakeJoinToken, Note, RemoveNode};
 use flotilla_model::{Command, NodeId, Refusal, RequestId};
 use tokio::time::timeout;
 
@@ -69,6 +69,7 @@ impl Service {
     /// Who leads then.
     pub async fn transfer_leadership(&self, caller: &Caller, to: Option<NodeId>) -> Result<NodeId, ApiError> {
         caller.may(Verb::TransferLeadership)?;
+        self.change(caller, None, Command::Note(Note::LeadershipMoves { to })).await?;
         Ok(self.cluster.transfer(to, TRANSFER).await?)
     }
 
@@ -80,7 +81,10 @@ impl Service {
             Some(row) if !row.alive => {
                 Err(ApiError::new(Code::Conflict, format!("node {node} is down: there is nothing to drain")))
             }
-            Some(_) => Ok(self.cluster.drain(node, DRAIN).await?),
+            Some(_) => {
+                self.change(caller, None, Command::Note(Note::NodeDrains { node })).await?;
+                Ok(self.cluster.drain(node, DRAIN).await?)
+            }
         }
     }
 
@@ -184,7 +188,10 @@ impl Service {
     ) -> Result<(Changed, Vec<HostKeyView>), ApiError> {
         caller.may(Verb::RotateHostKeys)?;
         self.state(false).await?;
-        let (command, keys) = self.vault()?.new_host_keys().map_err(|why| ApiError::new(Code::Internal, why))?;
-        Ok((self.change(caller, id, command).await?, keys))
+        let internal = |why| ApiError::new(Code::Internal, why);
+        let (command, _) = self.vault()?.new_host_keys().map_err(internal)?;
+        let changed = self.change(caller, id, command).await?;
+        // A repeated request answers with the keys that are shown, not with those that it would have made.
+        Ok((changed, self.vault()?.host_keys().map_err(internal)?))
     }
 }

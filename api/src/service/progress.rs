@@ -1,14 +1,15 @@
 //! How far long operations are, as streams: read from the state and from what this node knows of the cluster.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flotilla_model::{LogIndex, NodeId, Refusal, RequestId, Username};
+use flotilla_model::command::Note;
+use flotilla_model::{Command, Done, LogIndex, NodeId, Refusal, RequestId, Username};
 use futures::Stream;
 
-use super::{Caller, Service};
+use super::{Caller, Changed, Service};
 use crate::access::Verb;
 use crate::error::ApiError;
 
@@ -99,18 +100,19 @@ impl Service {
         Ok(stream(self, caller, Verb::Load, Watched::Load(load)))
     }
 
-    fn look(&self, watched: &Watched) -> Result<Progress, ApiError> {
+    fn look(&self, caller: &Caller, watched: &Watched) -> Result<Progress, ApiError> {
         match watched {
-            Watched::Scan { username, after } => self.scan(username, *after),
+            Watched::Scan { username, after } => self.scan(caller, username, *after),
             Watched::Node { node, goal: Goal::Gone, sessions, .. } => Ok(self.going(*node, *sessions)),
             Watched::Node { node, goal: Goal::Ready, target, .. } => Ok(self.coming(*node, *target)),
             Watched::Load(load) => Ok(load.progress()),
         }
     }
 
-    fn scan(&self, username: &Username, after: LogIndex) -> Result<Progress, ApiError> {
+    fn scan(&self, caller: &Caller, username: &Username, after: LogIndex) -> Result<Progress, ApiError> {
         let state = self.local_state();
-        let user = state.user(username).ok_or_else(|| ApiError::not_found(format!("user {username} is gone")))?;
+        let user = state.user(username).filter(|user| caller.sees(user));
+        let user = user.ok_or_else(|| ApiError::not_found(format!("user {username} is gone")))?;
         let quota = self.shown_quota(&state, user);
         let ended = quota.last_scan_index > after;
         let (stage, ended) = match (ended, quota.scanning, quota.scan_wanted) {
@@ -120,10 +122,11 @@ impl Service {
             // Nobody asks for one any more, and none will come.
             _ => ("no scan is wanted", true),
         };
-        let files = quota.used_files;
+        // Nothing in the log tells how far a scan is: what it found is known at its end.
+        let done = if quota.last_scan_index > after { quota.used_files } else { 0 };
         Ok(Progress {
             stage: stage.into(),
-            done: files,
+            done,
             unit: "files",
             waits_for: quota.scan_waits_for,
             ended,
@@ -155,8 +158,9 @@ impl Service {
         };
         let votes = status.voters.contains(&node) || status.leader == Some(node);
         let learns = status.learners.contains(&node);
-        // The leader keeps the number of voters odd, and at most seven.
-        let stays = learns && (status.voters.len() % 2 == 1 && status.learners.len() == 1 || status.voters.len() >= 7);
+        let alive = |node: &&NodeId| state.node(**node).is_some_and(|row| row.alive && !row.leaving);
+        let candidates: BTreeSet<NodeId> = status.learners.iter().filter(alive).copied().collect();
+        let stays = learns && flotilla_cluster::promotion(status.voters.len(), &candidates).is_none();
         let (stage, ended) = match row {
             None => ("not there yet", false),
             Some(row) if !row.alive => ("known, without a lease", false),
@@ -205,7 +209,10 @@ impl Watch {
                 tokio::time::sleep(PAUSE).await;
             }
             let index = *self.applied.borrow_and_update();
-            let looked = self.service.is_still(&self.caller, self.verb).and_then(|()| self.service.look(&self.watched));
+            let looked = self.service.again(&self.caller, self.verb).and_then(|caller| {
+                self.caller = caller;
+                self.service.look(&self.caller, &self.watched)
+            });
             match looked {
                 Ok(progress) if self.told.as_ref() == Some(&progress) => {}
                 Ok(progress) => {
@@ -219,6 +226,33 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+const COUNTED: u128 = u32::MAX as u128;
+
+/// The id of a part of a load.
+fn part(load: RequestId, at: u128) -> RequestId {
+    RequestId(load.0 & !COUNTED | at & COUNTED)
+}
+
+/// The id under which the whole of a load is answered: behind those of all its parts.
+fn whole(load: RequestId) -> RequestId {
+    part(load, COUNTED)
+}
+
+impl Service {
+    /// At which index a load under that id was ended, if it was.
+    pub(crate) async fn loaded_before(&self, id: RequestId) -> Result<Option<LogIndex>, ApiError> {
+        match self.state(false).await?.answer_of(whole(id)) {
+            Some(Ok(Done::Revision(index))) => Ok(Some(*index)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) async fn note_load(&self, caller: &Caller, id: RequestId, records: u64) -> Result<Changed, ApiError> {
+        let noted = self.change(caller, Some(whole(id)), Command::Note(Note::DumpLoaded { records })).await?;
+        Ok(Changed { request_id: id, ..noted })
     }
 }
 
@@ -237,6 +271,8 @@ pub(crate) struct Load {
     /// All are checked before the first is written.
     checked: AtomicU64,
     written: AtomicU64,
+    /// Ids given out.
+    numbered: AtomicU32,
     total: u64,
     ended: AtomicBool,
 }
@@ -248,6 +284,7 @@ impl Loads {
             id,
             checked: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            numbered: AtomicU32::new(0),
             total,
             ended: AtomicBool::new(false),
         });
@@ -285,6 +322,13 @@ pub(crate) struct Loading(Arc<Load>);
 impl Loading {
     pub(crate) fn checked_one(&self) {
         self.0.checked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ids for the next record's creation and for its replacement. Those of one load rise and are the same whenever it is tried
+    /// again: the upper 96 bits are the load's, with its time; the lower 32 count.
+    pub(crate) fn next_ids(&self) -> (RequestId, RequestId) {
+        let at = u128::from(self.0.numbered.fetch_add(2, Ordering::AcqRel));
+        (part(self.0.id, at), part(self.0.id, at + 1))
     }
 
     pub(crate) fn wrote_one(&self) {

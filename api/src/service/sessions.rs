@@ -78,9 +78,12 @@ impl Watch {
                 tokio::time::sleep(PAUSE).await;
             }
             self.applied.borrow_and_update();
-            if let Err(error) = self.service.is_still(&self.caller, Verb::ListSessions) {
-                self.failed = true;
-                return Some((Err(error), self));
+            match self.service.again(&self.caller, Verb::ListSessions) {
+                Ok(caller) => self.caller = caller,
+                Err(error) => {
+                    self.failed = true;
+                    return Some((Err(error), self));
+                }
             }
             self.ready = self.look().into_iter();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flotilla_model::command::{DeleteToken, IssueToken, PutToken};
-use flotilla_model::{Command, RequestId, State, Token, TokenKind};
+use flotilla_model::{Command, LogIndex, RequestId, State, Token, TokenKind};
 
 use super::{Caller, Changed, Service, checks, wall_ms};
 use crate::access::Verb;
@@ -38,6 +38,7 @@ impl Service {
             Some(row) => Ok((changed, row.expires_at)),
             None => Err(ApiError {
                 request_id: Some(changed.request_id),
+                log_index: Some(changed.index),
                 ..ApiError::new(Code::AlreadyExists, "this request made a token before: it is not shown again")
             }),
         }
@@ -87,8 +88,9 @@ impl Service {
         caller: &Caller,
         id: Option<RequestId>,
         name: String,
+        expected_revision: Option<LogIndex>,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::DeleteToken)?;
-        self.change(caller, id, Command::DeleteToken(DeleteToken { name, expected_revision: None })).await
+        self.change(caller, id, Command::DeleteToken(DeleteToken { name, expected_revision })).await
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use flotilla_model::command::{CreateUser, DeleteUser, ReplaceUser, UpdateUser};
+use flotilla_model::command::{ChangeOfRole, CreateUser, DeleteUser, ReplaceUser, UpdateUser, UserChange};
 use flotilla_model::{
-    AccountId, Command, LogIndex, Name, RequestId, Root, State, User, UserPatch, UserSpec, Username, WallTime,
+    AccountId, Command, LogIndex, Name, RequestId, State, User, UserPatch, UserSpec, Username, WallTime,
 };
 
 use super::{Caller, Changed, Service, page, wall_ms};
@@ -76,9 +76,8 @@ impl Service {
     ) -> Result<Created, ApiError> {
         caller.may(Verb::CreateUser)?;
         keep_role(caller, &mut spec.role)?;
-        self.keep_home(caller, None, &spec.home).await?;
-        let command = CreateUser { username: username.clone(), spec: spec.clone() };
-        let changed = self.change(caller, id, Command::CreateUser(command)).await?;
+        let change = UserChange::Create(CreateUser { username: username.clone(), spec: spec.clone() });
+        let changed = self.change_user(caller, id, change).await?;
         let state = self.local_state();
         let there = state.user(&username).filter(|user| caller.sees(user));
         let account = state.account_by_root(&spec.home).map_or(AccountId(0), |account| account.id);
@@ -97,12 +96,10 @@ impl Service {
         mut spec: UserSpec,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::UpdateUser)?;
-        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         keep_role(caller, &mut spec.role)?;
-        self.keep_home(caller, Some(&username), &spec.home).await?;
         let keep_password = spec.password_hash.is_none();
-        let command = ReplaceUser { username, expected_revision, spec, keep_password };
-        self.change(caller, id, Command::ReplaceUser(command)).await
+        let change = UserChange::Replace(ReplaceUser { username, expected_revision, spec, keep_password });
+        self.change_user(caller, id, change).await
     }
 
     pub async fn update_user(
@@ -114,12 +111,9 @@ impl Service {
         mut patch: UserPatch,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::UpdateUser)?;
-        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
         patch.role.as_mut().map_or(Ok(()), |role| keep_role(caller, role))?;
-        if let Some(home) = &patch.home {
-            self.keep_home(caller, Some(&username), home).await?;
-        }
-        self.change(caller, id, Command::UpdateUser(UpdateUser { username, expected_revision, patch })).await
+        let change = UserChange::Update(UpdateUser { username, expected_revision, patch });
+        self.change_user(caller, id, change).await
     }
 
     pub async fn delete_user(
@@ -130,39 +124,24 @@ impl Service {
         expected_revision: Option<LogIndex>,
     ) -> Result<Changed, ApiError> {
         caller.may(Verb::DeleteUser)?;
-        let expected_revision = self.seen_revision(caller, &username, expected_revision).await?;
-        self.change(caller, id, Command::DeleteUser(DeleteUser { username, expected_revision })).await
+        self.change_user(caller, id, UserChange::Delete(DeleteUser { username, expected_revision })).await
     }
 
-    /// Of an admin with a role: no user moves in with those of others. One who lives there already may stay.
-    async fn keep_home(&self, caller: &Caller, username: Option<&Username>, home: &Root) -> Result<(), ApiError> {
-        if caller.role.is_none() {
-            return Ok(());
-        }
-        let state = self.state(false).await?;
-        let stays = username.and_then(|name| state.user(name)).is_some_and(|user| user.home == *home);
-        let account = state.account_by_root(home).filter(|_| !stays);
-        match account.is_some_and(|account| state.users_of_account(account.id).any(|user| !caller.sees(user))) {
-            true => {
-                let text = "home_dir: it is the home of users whom you do not administer: give another folder";
-                Err(ApiError { field: Some("home_dir".into()), ..ApiError::new(Code::Forbidden, text) })
-            }
-            false => Ok(()),
-        }
-    }
-
-    /// Of an admin with a role: the user is one of theirs, as it was looked at.
-    async fn seen_revision(
+    /// Of an admin with a role, apply decides what is the role's own.
+    async fn change_user(
         &self,
         caller: &Caller,
-        username: &Username,
-        expected: Option<LogIndex>,
-    ) -> Result<Option<LogIndex>, ApiError> {
-        if caller.role.is_none() {
-            return Ok(expected);
-        }
-        let (_, user) = self.find(caller, username.as_str(), false).await?;
-        Ok(expected.or(Some(user.revision)))
+        id: Option<RequestId>,
+        change: UserChange,
+    ) -> Result<Changed, ApiError> {
+        let command = match (caller.role.clone(), change) {
+            (Some(role), change) => Command::ChangeOfRole(ChangeOfRole { role, change }),
+            (None, UserChange::Create(create)) => Command::CreateUser(create),
+            (None, UserChange::Update(update)) => Command::UpdateUser(update),
+            (None, UserChange::Replace(replace)) => Command::ReplaceUser(replace),
+            (None, UserChange::Delete(delete)) => Command::DeleteUser(delete),
+        };
+        self.change(caller, id, command).await
     }
 }
 

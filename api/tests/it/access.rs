@@ -25,7 +25,7 @@ fn calls() -> BTreeSet<String> {
     calls
 }
 
-async fn call(server: &Server, path: &str, token: Option<&str>) -> Code {
+pub async fn call(server: &Server, path: &str, token: Option<&str>) -> Code {
     let mut client = tonic::client::Grpc::new(server.channel.clone());
     client.ready().await.expect("a connection");
     let mut request = tonic::Request::new(());
@@ -38,7 +38,7 @@ async fn call(server: &Server, path: &str, token: Option<&str>) -> Code {
     answer.err().map_or(Code::Ok, |status| status.code())
 }
 
-async fn route(server: &Server, method: &str, route: &str, token: Option<&str>) -> StatusCode {
+pub async fn route(server: &Server, method: &str, route: &str, token: Option<&str>) -> StatusCode {
     let named = [("{username}", "nobody"), ("{name}", "nothing")];
     let path = named.iter().fold(route.to_owned(), |path, (hole, name)| path.replace(hole, name));
     let id = if route.starts_with("/connections") { "1-2-3" } else { "none" };

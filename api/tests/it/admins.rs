@@ -6,6 +6,7 @@ use base64::Engine;
 use flotilla_proto::admin::v1;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tonic_types::StatusExt;
 
 use crate::fixture::Server;
 use crate::http::Answer;
@@ -104,6 +105,35 @@ async fn guesses_are_slowed_down_and_told_when_to_come_back() {
     let right = server.log_in_as("ann", "secret").await;
     assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "nothing is verified meanwhile");
     server.get("/users").await.json();
+
+    // The same over gRPC, and who waits is told the real wait.
+    let mut tokens = v1::tokens_client::TokensClient::new(server.channel.clone());
+    let mut login = async || {
+        let mut request = tonic::Request::new(v1::LoginRequest { hash: vec![1; 32], ..Default::default() });
+        request.metadata_mut().insert("authorization", basic("ann", "secret").parse().expect("ASCII"));
+        tokens.login(request).await.map(|_| ())
+    };
+    let status = login().await.expect_err("slowed down");
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    let wait = async || {
+        // Each guess that is let through doubles the wait.
+        let answer = server.log_in_as("ann", "wrong").await;
+        (answer.status == StatusCode::TOO_MANY_REQUESTS)
+            .then(|| answer.header("retry-after").parse::<u64>().expect("seconds"))
+    };
+    let longer = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        loop {
+            match wait().await {
+                Some(seconds) if seconds > 1 => return seconds,
+                Some(seconds) => tokio::time::sleep(std::time::Duration::from_secs(seconds)).await,
+                None => {}
+            }
+        }
+    });
+    let seconds = longer.await.expect("a longer wait");
+    let status = login().await.expect_err("slowed down");
+    let retry = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("when").as_secs();
+    assert!(retry > 1 && retry <= seconds, "{retry} s over gRPC, {seconds} s over REST");
 }
 
 #[tokio::test]
@@ -331,4 +361,57 @@ async fn an_admin_with_a_role_sees_and_makes_only_users_of_it() {
     let changed = server.as_bearer(&token, Method::PUT, "/users/e", user("e", "west")).await;
     assert_eq!(changed.status, StatusCode::FORBIDDEN, "not given away");
     assert_eq!(server.as_bearer(&token, Method::DELETE, "/users/e", Value::Null).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_admin_with_a_role_gives_no_home_beyond_it() {
+    let server = Server::start().await;
+    for role in ["east", "west"] {
+        assert_eq!(server.send(Method::POST, "/roles", &json!({"name": role})).await.status, StatusCode::CREATED);
+    }
+    let held = json!(["add_users", "edit_users", "view_users"]);
+    server.add_admin("ann", json!({"role": "east", "permissions": held})).await;
+    let token = server.admin_token("ann").await;
+    let user = |name: &str, role: &str, home: &str| json!({"username": name, "permissions": {"/": ["*"]}, "role": role, "home_dir": home});
+    for (name, role, home) in [("w", "west", "/srv/files/deep/west"), ("acme", "east", "/srv/files/acme")] {
+        assert_eq!(server.send(Method::POST, "/users", &user(name, role, home)).await.status, StatusCode::CREATED);
+    }
+    assert_eq!(
+        server.as_bearer(&token, Method::POST, "/users", user("e", "", "/srv/files/acme/e")).await.status,
+        StatusCode::CREATED
+    );
+    for home in ["/srv/files", "/srv/files/deep", "/srv/files/deep/west", "/srv/files/deep/west/x", "/srv/files/any"] {
+        for (method, path, name) in [(Method::POST, "/users", "x"), (Method::PUT, "/users/e", "e")] {
+            let answer = server.as_bearer(&token, method.clone(), path, user(name, "", home)).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {home}: {}", answer.text);
+            let message = answer.json()["message"].as_str().expect("a text").to_owned();
+            assert!(message.starts_with("home_dir: "), "{message}");
+        }
+    }
+    assert_eq!(server.get("/users/e").await.json()["home_dir"], "/srv/files/acme/e");
+    // Another storage lies in the first one under that name.
+    let whole = json!({"username": "cold", "permissions": {"/": ["*"]}});
+    let answer = server.as_bearer(&token, Method::POST, "/users", whole).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn what_concerns_the_users_of_all_roles_is_not_for_an_admin_with_a_role() {
+    use flotilla_api::access::{CALLS, PERMISSIONS, ROUTES, Verb};
+    let server = Server::start().await;
+    assert_eq!(server.send(Method::POST, "/roles", &json!({"name": "east"})).await.status, StatusCode::CREATED);
+    let held: Vec<&str> = PERMISSIONS.into_iter().filter(|name| *name != "*").collect();
+    server.add_admin("ann", json!({"role": "east", "permissions": held})).await;
+    let token = server.admin_token("ann").await;
+    let judged = |verb: Verb| !matches!(verb, Verb::Login | Verb::Logout);
+    for (path, verb) in CALLS.iter().filter(|(_, verb)| judged(*verb)) {
+        let forbidden = verb.concerns_all_users() || verb.permission() == Some("*");
+        let code = crate::access::call(&server, path, Some(&token)).await;
+        assert_eq!(code == tonic::Code::PermissionDenied, forbidden, "{path}: {code:?}");
+    }
+    for (method, path, verb) in ROUTES.iter().filter(|(.., verb)| judged(*verb)) {
+        let forbidden = verb.concerns_all_users() || verb.permission() == Some("*");
+        let status = crate::access::route(&server, method, path, Some(&token)).await;
+        assert_eq!(status == StatusCode::FORBIDDEN, forbidden, "{method} {path}: {status}");
+    }
 }

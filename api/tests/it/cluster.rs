@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flotilla_cluster::{
-    ActiveTransfer, Agent, Cluster, Lease, LocalCluster, ProbeAnswer, Status, SubmitError, Submitted, Unavailable,
+    ActiveTransfer, Agent, Cluster, Lease, LocalCluster, ManageError, ProbeAnswer, Status, SubmitError, Submitted,
+    Unavailable,
 };
 use flotilla_model::{Command, CommandId, LogIndex, NodeId, SessionId, State};
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ pub struct Switched {
     pub asked: Mutex<Vec<NodeId>>,
     /// What the node's sessions transfer; `None`: it does not answer.
     pub transfers: Mutex<Option<Vec<ActiveTransfer>>>,
+    /// Voters and learners, where they are not this node alone.
+    pub members: Mutex<Option<(Vec<NodeId>, Vec<NodeId>)>>,
     /// How many read barriers were waited for.
     pub barriers: watch::Sender<u64>,
 }
@@ -35,6 +38,7 @@ impl Switched {
             unconfirmed: Mutex::default(),
             asked: Mutex::default(),
             transfers: Mutex::new(Some(Vec::new())),
+            members: Mutex::default(),
             barriers: watch::Sender::new(0),
         })
     }
@@ -82,7 +86,12 @@ impl Cluster for Switched {
     }
     fn status(&self) -> Status {
         let leader = self.has_quorum().is_ok().then(|| self.local.node());
-        Status { leader, ..self.local.status() }
+        let status = Status { leader, ..self.local.status() };
+        match self.members.lock().expect("no panic while held").clone() {
+            // Who is alive has caught up.
+            Some((voters, learners)) => Status { voters, learners, last_log_index: 0, ..status },
+            None => status,
+        }
     }
     fn set_agent(&self, agent: Arc<dyn Agent>) {
         self.local.set_agent(agent);
@@ -94,6 +103,12 @@ impl Cluster for Switched {
     }
     async fn transfers(&self, _node: NodeId, _deadline: Duration) -> Option<Vec<ActiveTransfer>> {
         self.transfers.lock().expect("no panic while held").clone()
+    }
+    async fn transfer(&self, to: Option<NodeId>, _deadline: Duration) -> Result<NodeId, ManageError> {
+        Ok(to.unwrap_or(self.local.node()))
+    }
+    async fn drain(&self, _node: NodeId, _deadline: Duration) -> Result<(), ManageError> {
+        Ok(())
     }
     async fn probe(&self, node: NodeId, sessions: Vec<SessionId>) -> Option<Vec<ProbeAnswer>> {
         self.local.probe(node, sessions).await

@@ -3,6 +3,7 @@
 mod access;
 mod admins;
 mod bodies;
+mod both;
 mod certificates;
 mod cluster;
 mod document;
@@ -12,6 +13,7 @@ mod fixture;
 mod http;
 mod limits;
 mod listener;
+mod loads;
 mod openapi;
 mod progress;
 mod records;

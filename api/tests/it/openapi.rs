@@ -131,3 +131,44 @@ fn what_is_not_as_described_is_found() {
     let roles = json!({"type": "array", "items": {"$ref": "#/components/schemas/Role"}});
     assert!(check(&roles, &json!([{"name": 5}]), "").is_err(), "within a list");
 }
+
+/// What an operation says it takes beside its path and body is taken, and what it does not say is not passed over where it matters.
+#[tokio::test]
+async fn headers_and_parameters_are_taken_where_the_document_says_so_and_nowhere_else() {
+    let server = Server::start().await;
+    let mut seen = BTreeMap::new();
+    for (path, method, operation) in operations().filter(|(path, ..)| *path != "/openapi.json") {
+        let says = |name: &str| {
+            operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == name))
+        };
+        let filled: Vec<_> = path.split('/').map(|part| if part.starts_with('{') { "1-2-3" } else { part }).collect();
+        let asked = filled.join("/");
+        let call = async |query: &str, headers: &[(&str, &str)]| {
+            let verb: Method = method.to_uppercase().parse().expect("a method");
+            // Of a login it is the password that is judged first.
+            let answer = server.call(verb, &format!("{asked}{query}"), headers, Body::empty()).await;
+            (answer.status, answer.text)
+        };
+        if path == "/token" {
+            assert!(says("Flotilla-Request-Id") && !says("consistency") && !says("If-Match"), "{operation}");
+            continue;
+        }
+        let refused = |(status, text): &(StatusCode, String), word: &str| {
+            *status == StatusCode::BAD_REQUEST && text.contains(word)
+        };
+        let odd = call("?consistency=odd", &[]).await;
+        assert_eq!(refused(&odd, "consistency"), says("consistency"), "{method} {path}: {odd:?}");
+        let odd = call("", &[("flotilla-request-id", "odd")]).await;
+        assert_eq!(refused(&odd, "Request-Id"), says("Flotilla-Request-Id"), "{method} {path}: {odd:?}");
+        // A condition is judged, or refused; only what reads, or serves nothing, may not look at it.
+        let odd = call("", &[("if-match", "odd")]).await;
+        assert_eq!(refused(&odd, "If-Match"), says("Flotilla-Request-Id"), "{method} {path}: {odd:?}");
+        let old = call("", &[("if-match", "\"1\"")]).await;
+        let unconditional = says("Flotilla-Request-Id") && !says("If-Match");
+        assert_eq!(refused(&old, "If-Match"), unconditional, "{method} {path}: {old:?}");
+        for name in ["consistency", "Flotilla-Request-Id", "If-Match"] {
+            *seen.entry(name).or_insert(0) += u32::from(says(name));
+        }
+    }
+    assert!(seen.values().all(|count| *count >= 10), "{seen:?}");
+}

@@ -17,6 +17,21 @@ pub const PANIC: &str = "cluster.panic";
 /// The name of the record of how many snapshots were installed.
 pub const SNAPSHOTS: &str = "cluster.snapshots";
 
+/// The name of `Exit` records.
+pub const EXIT: &str = "cluster.exit";
+
+/// A node's process that ended although nobody killed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub node: u64,
+    pub start: u64,
+    pub status: String,
+    /// With code 0.
+    pub well: bool,
+    /// `asked`, or the fault of this node's disk that may have made it.
+    pub excuse: Option<String>,
+}
+
 /// What a node said of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -79,6 +94,9 @@ pub fn check(records: &[Record]) -> Findings {
                 findings.count("snapshots installed", record.value.as_u64().unwrap_or(0));
                 Ok(())
             }
+            EXIT => {
+                serde_json::from_value(record.value.clone()).map(|exit| check_exit(record.time, &exit, &mut findings))
+            }
             PANIC => {
                 findings.violated("C-panic", record.time, record.value.to_string());
                 Ok(())
@@ -92,6 +110,21 @@ pub fn check(records: &[Record]) -> Findings {
     check_views(&views, &mut findings);
     check_resources(&resources, &mut findings);
     findings
+}
+
+/// A process ends when it is asked to, and well; or because its disk fails.
+fn check_exit(at: u64, exit: &Exit, findings: &mut Findings) {
+    let Exit { node, start, status, .. } = exit;
+    match exit.excuse.as_deref() {
+        None => findings.violated("C-exit", at, format!("node {node}, start {start}, ended by itself: {status}")),
+        Some("asked") if exit.well => findings.count("ends asked for", 1),
+        Some("asked") => findings.violated(
+            "C-exit",
+            at,
+            format!("node {node}, start {start}, was asked to end and did so with {status}"),
+        ),
+        Some(fault) => findings.count(&format!("ends by {fault}"), 1),
+    }
 }
 
 fn check_views(views: &[(u64, View)], findings: &mut Findings) {

@@ -15,8 +15,12 @@ use super::linear::Budget;
 use super::{Findings, cluster, users};
 use crate::history::{Operation, Record, pair};
 
-/// The name of records by which a run says that something that must succeed after the recovery did not.
+/// The name of records by which a run says that it could not go on, or that the cluster did not recover: undecided.
 pub const PROBLEM: &str = "run.problem";
+/// The name of records that say which rule did not hold after the recovery: `{"rule", "text"}`.
+pub const BROKEN: &str = "run.broken";
+/// The rules of `BROKEN` records.
+const AT_THE_END: [&str; 2] = ["S-live", "R-live"];
 
 /// All checkers over one history. Workloads that did not run have nothing to check and no finding.
 pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
@@ -33,13 +37,15 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
         all.push(least(users::check(&operations, budget), "logins", 10));
     }
     if ran("W2.") {
-        all.push(least(slots::check(records, &operations), "sessions that served", 10));
+        let findings = least(slots::check(records, &operations), "sessions that served", 10);
+        all.push(least(findings, "refusals judged", 5));
     }
     if ran("W3.") {
-        all.push(least(revocation::of(records, &operations), "sessions alive at a revocation", 3));
+        let findings = least(revocation::of(records, &operations), "sessions alive at a revocation", 3);
+        all.push(least(findings, "revocations with nothing disturbed", 1));
     }
     if ran("W4.") {
-        all.push(storage::check_quota(records, &operations));
+        all.push(least(least(storage::check_quota(records, &operations), "samples", 20), "refusals judged", 3));
         all.push(least(storage::check_files(&operations), "uploads stored", 10));
     }
     if ran("W5.") {
@@ -49,17 +55,26 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
         all.push(least(least(events::of(records, &operations), "changes", 20), "repetitions answered", 3));
     }
     if ran("W10.") {
-        all.push(least(balanced::of(records, &operations), "uploads stored", 20));
+        let findings = least(balanced::of(records, &operations), "uploads stored", 20);
+        all.push(least(findings, "uploads judged for slots", 5));
     }
     Ok(all)
 }
 
-/// Liveness: what had to succeed at the end.
+/// What had to succeed at the end. What the suite itself could not do decides nothing.
 fn recovery(records: &[Record]) -> Findings {
     let mut findings = Findings::new("recovery");
     findings.checked = 1;
-    for record in records.iter().filter(|record| record.f == PROBLEM) {
-        findings.violated("live", record.time, record.value.as_str().unwrap_or_default());
+    for record in records {
+        if record.f == PROBLEM {
+            findings.unknown.push(record.value.as_str().unwrap_or_default().to_owned());
+        } else if record.f == BROKEN {
+            let text = record.value["text"].as_str().unwrap_or_default();
+            match AT_THE_END.iter().find(|rule| record.value["rule"] == **rule) {
+                Some(rule) => findings.violated(rule, record.time, text),
+                None => findings.unknown.push(format!("record {}: no such rule: {text}", record.index)),
+            }
+        }
     }
     findings
 }

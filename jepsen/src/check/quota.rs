@@ -32,6 +32,8 @@ pub struct Refusal {
     pub size: u64,
     /// The most that may have been used, or held by others, at any instant of the attempt.
     pub possibly_used: u64,
+    /// Part of that are uploads of which nobody knows what became.
+    pub excused: bool,
 }
 
 /// A quota; 0 = unlimited.
@@ -44,6 +46,7 @@ pub struct Quota {
 /// Q-bytes: no sample exceeds the quota.
 pub fn samples(user: &str, quota: Quota, samples: &[Sample], findings: &mut Findings) {
     findings.checked += samples.len() as u64;
+    findings.count("samples", samples.len() as u64);
     for sample in samples {
         let bytes = quota.bytes != 0 && sample.bytes > quota.bytes;
         let files = quota.files != 0 && sample.files > quota.files;
@@ -56,6 +59,27 @@ pub fn samples(user: &str, quota: Quota, samples: &[Sample], findings: &mut Find
         }
         let near = quota.bytes != 0 && sample.bytes * 10 >= quota.bytes * 9;
         findings.count("samples within a tenth of the quota", u64::from(near));
+    }
+}
+
+/// What is counted as used and what nodes were granted, read while all of a sample was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub sample: Sample,
+    pub bytes: u64,
+    pub files: u64,
+}
+
+/// Q-counted: no instant at which less is counted and granted than is stored.
+pub fn counted(user: &str, all: &[Counted], findings: &mut Findings) {
+    findings.count("times that the ledger was read beside the storage", all.len() as u64);
+    for Counted { sample, bytes, files } in all {
+        if *bytes < sample.bytes || *files < sample.files {
+            let (stored, of) = (sample.bytes, sample.files);
+            let text =
+                format!("{user}: {bytes} bytes, {files} files counted or granted, {stored} in {of} files stored");
+            findings.violated("Q-counted", sample.at_ns, text);
+        }
     }
 }
 
@@ -84,6 +108,7 @@ pub fn at_rest(user: &str, quota: Quota, rest: &Rest, findings: &mut Findings) {
 pub fn refusals(user: &str, quota: Quota, refusals: &[Refusal], findings: &mut Findings) {
     findings.count("refusals", refusals.len() as u64);
     for refusal in refusals {
+        findings.count("refusals judged", u64::from(!refusal.excused));
         if refusal.possibly_used + refusal.size <= quota.bytes {
             let text = format!(
                 "{user}: {} bytes refused although at most {} of {} can have been taken",

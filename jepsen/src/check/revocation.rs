@@ -39,6 +39,12 @@ pub fn check(revocations: &[Revocation], acknowledged: &[Acknowledged], findings
         let nodes: std::collections::BTreeSet<u64> = alive.map(|one| one.node).collect();
         findings.count("sessions alive at a revocation", nodes.len() as u64);
         findings.count("nodes that did not confirm", revocation.unconfirmed.len() as u64);
+        findings.count("revocations with nothing disturbed", u64::from(!revocation.disturbed));
+        if !revocation.disturbed && !revocation.unconfirmed.is_empty() {
+            let Revocation { user, unconfirmed, .. } = revocation;
+            let text = format!("{user}: nodes {unconfirmed:?} did not confirm although nothing was disturbed");
+            findings.violated("R-unconfirmed", revocation.returned, text);
+        }
         let slow = revocation.returned - revocation.invoked > REPLY;
         findings.count("replies over a second", u64::from(slow));
         if slow && !revocation.disturbed {

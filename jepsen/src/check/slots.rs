@@ -13,6 +13,8 @@ pub struct Session {
     /// When the last operation that was answered had been asked. A session that is dead serves never again, so one that
     /// served at both ends was alive between.
     pub last_asked: u64,
+    /// The latest time at which it holds its slot if nothing was lost and nothing disturbed it.
+    pub left_by: u64,
     /// The latest time at which it may still hold its slot.
     pub gone_by: u64,
 }
@@ -72,11 +74,15 @@ pub fn safe(user: &str, sessions: &[Session], limits: &[Limit], findings: &mut F
     }
 }
 
-/// S-spurious: a refusal needs an instant within it at which sessions may have filled the lowest limit in force.
+/// S-spurious: a refusal needs an instant within it at which sessions may have filled the lowest limit in force. Counts those which no
+/// session excuses that had left already: only these are judged to the full.
 pub fn spurious(user: &str, refusals: &[Refusal], sessions: &[Session], limits: &[Limit], findings: &mut Findings) {
     findings.count("refusals", refusals.len() as u64);
     let changes = sweep(sessions.iter().map(|session| (session.asked, session.gone_by)));
     for refusal in refusals {
+        let left = |one: &Session| one.left_by < one.gone_by && one.left_by < refusal.answered;
+        let excused = sessions.iter().any(|one| left(one) && refusal.asked <= one.gone_by);
+        findings.count("refusals judged", u64::from(!excused));
         let within = |limit: &&Limit| limit.from <= refusal.answered && refusal.asked <= limit.until;
         let lowest = limits.iter().filter(within).map(|limit| limit.max_sessions).min();
         let (mut now, mut most) = (0i64, 0i64);

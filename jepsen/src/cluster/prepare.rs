@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Options;
 use crate::net::bridge::{ip, port};
-use crate::net::{Network, Place, Plane};
+use crate::net::{Network, Place, Plane, wire};
 
 const READY: Duration = Duration::from_secs(90);
 
@@ -58,7 +58,8 @@ pub async fn prepare(options: &Options, folder: &Path) -> Result<Prepared> {
     let pid =
         dev.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)).context("dev was running just now")?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    tokio::time::timeout(READY, dev.wait()).await.context("dev did not end")??;
+    let ended = tokio::time::timeout(READY, dev.wait()).await.context("dev did not end")??;
+    ensure!(ended.success(), "dev was asked to end and ended with {ended}: its nodes may still be there");
     let token = std::fs::read_to_string(folder.join("admin.token"))?.trim().to_owned();
     Ok(Prepared { token, offset })
 }
@@ -85,6 +86,7 @@ pub fn rewrite(options: &Options, folder: &Path, network: &Network) -> Result<()
         let mut routes = toml::Table::new();
         for other in (1..=options.nodes).filter(|other| *other != node) {
             let door = match network {
+                Network::Bridge(_) if options.wires => wire::door(other),
                 Network::Bridge(_) => SocketAddr::from((ip(other), port(Plane::Peers))),
                 Network::Switch(switch) => switch.peer_door(node, other),
             };

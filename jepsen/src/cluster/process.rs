@@ -1,15 +1,19 @@
 //! One node's process.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::Options;
+use crate::check::cluster::{EXIT, Exit};
+use crate::history::Recorder;
 use crate::net::{Network, Place};
+use crate::probe::faketime;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -28,12 +32,52 @@ pub struct Process {
     child: Option<Child>,
     frozen: bool,
     pub starts: u64,
+    recorder: Recorder,
+    /// That it ended by itself is written down already.
+    noted: bool,
+    /// Why it may end without being killed.
+    excuse: Option<Excuse>,
+    /// What is loaded before it, so that its wall clock can be set.
+    clock: Option<PathBuf>,
 }
 
+/// It was asked to end, or a fault of its disk may make it.
+struct Excuse {
+    why: &'static str,
+    until: Option<Instant>,
+}
+
+/// What libfaketime reads at each look at the wall clock: by how much it is off.
+const WALL: &str = "wall";
+
+/// By a rename: no process reads half of it.
+pub fn set_wall_clock(folder: &Path, by_ms: i64) -> Result<()> {
+    let (file, new) = (folder.join(WALL), folder.join("wall.new"));
+    let sign = if by_ms < 0 { '-' } else { '+' };
+    std::fs::write(&new, format!("{sign}{}.{:03}\n", by_ms.unsigned_abs() / 1_000, by_ms.unsigned_abs() % 1_000))?;
+    Ok(std::fs::rename(new, file)?)
+}
+
+/// The excuse of a process that was asked to end.
+pub const ASKED: &str = "asked";
+
 impl Process {
-    pub fn new(node: Place, options: &Options, cluster: &Path) -> Process {
-        let folder = cluster.join(format!("node{node}"));
-        Process { node, binary: options.binary.clone(), folder, child: None, frozen: false, starts: 0 }
+    pub fn new(node: Place, options: &Options, cluster: &Path, recorder: Recorder) -> Process {
+        let (folder, binary) = (cluster.join(format!("node{node}")), options.binary.clone());
+        let clock = options.wall_clocks.then(faketime).flatten();
+        let (child, frozen, starts, noted, excuse) = (None, false, 0, false, None);
+        Process { node, binary, folder, child, frozen, starts, recorder, noted, excuse, clock }
+    }
+
+    /// From here on, and for a while if one is given, it may end by itself.
+    pub fn may_end(&mut self, why: &'static str, time: Option<Duration>) {
+        // What it did before is judged without the excuse.
+        self.life();
+        self.excuse = Some(Excuse { why, until: time.map(|time| Instant::now() + time) });
+    }
+    pub fn must_live(&mut self) {
+        self.life();
+        self.excuse = None;
     }
 
     /// Starts it where it belongs. Already running: nothing.
@@ -47,21 +91,45 @@ impl Process {
             Network::Switch(_) => Command::new(&self.binary),
         };
         command.args(["serve", "--config"]).arg(self.folder.join("flotilla.toml"));
+        if let Some(library) = &self.clock {
+            set_wall_clock(&self.folder, 0)?;
+            command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", self.folder.join(WALL));
+            command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).kill_on_drop(true);
         self.child = Some(command.spawn().with_context(|| format!("starting node {}", self.node))?);
-        self.starts += 1;
+        (self.starts, self.noted, self.excuse) = (self.starts + 1, false, None);
         Ok(())
     }
 
+    pub fn start_excused(&mut self, network: &Network, why: &'static str) -> Result<()> {
+        self.start(network)?;
+        self.excuse = Some(Excuse { why, until: None });
+        Ok(())
+    }
+
+    /// Writes down, once, that it ended although nobody killed it.
     pub fn life(&mut self) -> Life {
-        match &mut self.child {
-            None => Life::Down,
-            Some(child) => match child.try_wait() {
-                Ok(None) if self.frozen => Life::Frozen,
-                Ok(None) => Life::Running,
-                _ => Life::Ended,
-            },
+        let Some(child) = &mut self.child else { return Life::Down };
+        match child.try_wait() {
+            Ok(None) if self.frozen => Life::Frozen,
+            Ok(None) => Life::Running,
+            Ok(Some(status)) => {
+                self.note(status);
+                Life::Ended
+            }
+            Err(_) => Life::Ended,
         }
+    }
+
+    fn note(&mut self, status: ExitStatus) {
+        if std::mem::replace(&mut self.noted, true) {
+            return;
+        }
+        let excuse = self.excuse.as_ref().filter(|one| one.until.is_none_or(|until| Instant::now() < until));
+        let (node, start, excuse) = (self.node as u64, self.starts, excuse.map(|one| one.why.to_owned()));
+        let exit = Exit { node, start, status: status.to_string(), well: status.success(), excuse };
+        self.recorder.observe(EXIT, serde_json::json!(exit));
     }
 
     fn pid(&self) -> Option<Pid> {
@@ -77,12 +145,17 @@ impl Process {
         self.frozen = false;
         if let Some(mut child) = self.child.take() {
             let _ = child.start_kill();
-            child.wait().await?;
+            let status = child.wait().await?;
+            if status.signal() != Some(Signal::KILL.as_raw()) {
+                self.note(status);
+            }
         }
         Ok(())
     }
 
     pub async fn stop(&mut self, limit: Duration) -> Result<()> {
+        ensure!(self.life() != Life::Ended, "node {} had ended by itself", self.node);
+        self.may_end(ASKED, None);
         self.signal(Signal::TERM)?;
         self.await_end(limit).await
     }
@@ -93,6 +166,7 @@ impl Process {
         let ended = tokio::time::timeout(limit, child.wait()).await;
         let status = ended.with_context(|| format!("node {} did not end within {limit:?}", self.node))??;
         self.child = None;
+        self.note(status);
         ensure!(status.success(), "node {} ended with {status} when it was asked to end", self.node);
         Ok(())
     }

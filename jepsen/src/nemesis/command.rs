@@ -7,6 +7,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::Nemesis;
+use crate::cluster::ASKED;
 use crate::net::Place;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
@@ -30,13 +31,14 @@ impl Nemesis {
     pub(super) async fn drain(&mut self) -> Result<Option<Value>> {
         let fleet = std::sync::Arc::clone(&self.world.fleet);
         let (node, asked) = (self.target().await, self.any_node());
+        fleet.may_end(node, ASKED, None).await;
         let drained = fleet.command(asked, &["cluster", "drain", &fleet.id_of(node).to_string()]).await;
         match &drained {
             Ok(_) => fleet.await_end(node, ENDS_WITHIN).await?,
             Err(_) => fleet.stop(node, ENDS_WITHIN).await?,
         }
         let down = self.seconds(0.1, 3.0);
-        self.world.pause(down).await;
+        self.world.pause_fault(down).await;
         fleet.begin(node).await?;
         Ok(Some(json!({"node": node, "asked": asked, "by_command": drained.is_ok()})))
     }
@@ -45,10 +47,19 @@ impl Nemesis {
     pub(super) async fn replace(&mut self) -> Result<Option<Value>> {
         let fleet = std::sync::Arc::clone(&self.world.fleet);
         let node = self.target().await;
-        let (old, lost) = (fleet.id_of(node), self.random.random_bool(0.5));
+        let lost = self.random.random_bool(0.5);
         if lost {
             fleet.kill(node).await?;
         }
+        let mut what = self.replace_machine(node).await?;
+        what["lost"] = json!(lost);
+        Ok(Some(what))
+    }
+
+    /// Removes the node, and lets a new machine join in its place.
+    pub(super) async fn replace_machine(&mut self, node: Place) -> Result<Value> {
+        let fleet = std::sync::Arc::clone(&self.world.fleet);
+        let old = fleet.id_of(node);
         // Said to be removed already: an earlier try whose answer was lost.
         let removed = [format!("node {old} was removed"), format!("node {old} does not exist")];
         let removed = removed.each_ref().map(String::as_str);
@@ -57,11 +68,11 @@ impl Nemesis {
         let token = self.ask_others(node, &["cluster", "token"], &[]).await.context("token")?;
         fleet.join_anew(node, token.trim(), COMMAND_WITHIN).await.context("join")?;
         fleet.begin(node).await?;
-        Ok(Some(json!({"node": node, "old": old, "new": fleet.id_of(node), "lost": lost})))
+        Ok(json!({"node": node, "old": old, "new": fleet.id_of(node)}))
     }
 
     /// Half of the times the leader.
-    async fn target(&mut self) -> Place {
+    pub(super) async fn target(&mut self) -> Place {
         let leader = self.world.fleet.leader().await;
         if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node())
     }

@@ -14,6 +14,9 @@ use crate::net::Place;
 /// A node in a cluster that is used syncs several times a second.
 const FAILS_WITHIN: Duration = Duration::from_secs(20);
 
+/// A node that met a full disk has ended this long after there is room again.
+const ENDS_AFTER: Duration = Duration::from_secs(10);
+
 impl Nemesis {
     pub(super) async fn power_cut(&mut self) -> Result<Option<Value>> {
         let fleet = Arc::clone(&self.world.fleet);
@@ -33,7 +36,7 @@ impl Nemesis {
             (pages, names) = (pages + lost.pages, names + lost.names);
         }
         let down = self.seconds(0.1, 2.0);
-        self.world.pause(down).await;
+        self.world.pause_fault(down).await;
         for node in &nodes {
             fleet.begin(*node).await?;
         }
@@ -44,6 +47,7 @@ impl Nemesis {
     pub(super) async fn sync_error(&mut self) -> Result<Option<Value>> {
         let fleet = Arc::clone(&self.world.fleet);
         let node = self.any_node();
+        fleet.may_end(node, "sync-error", None).await;
         fleet.fault_disk(node)?.fail_syncs(1);
         let end = tokio::time::Instant::now() + FAILS_WITHIN;
         let mut every = tokio::time::interval(Duration::from_millis(50));
@@ -52,6 +56,7 @@ impl Nemesis {
             if tokio::time::Instant::now() > end {
                 let to_come = fleet.fault_disk(node)?.fail_syncs(0);
                 if to_come > 0 {
+                    fleet.must_live(node).await;
                     return Ok(None);
                 }
                 bail!("node {node} goes on {FAILS_WITHIN:?} after a sync of its disk failed");
@@ -70,7 +75,7 @@ impl Nemesis {
         let (from, to) = self.choose(&ranges)?;
         let (by, time) = (self.seconds(from, to), self.seconds(2.0, 8.0));
         fleet.fault_disk(node)?.slow_down(by);
-        self.world.pause(time).await;
+        self.world.pause_fault(time).await;
         fleet.fault_disk(node)?.slow_down(Duration::ZERO);
         Ok(Some(json!({"node": node, "by_ms": by.as_millis() as u64, "ms": time.as_millis() as u64})))
     }
@@ -83,9 +88,12 @@ impl Nemesis {
         // A disk of ours that can fail otherwise has room without end.
         let whole = fleet.fault_disk(node).is_err() && self.random.random_bool(0.5);
         let disk = if whole { Disk::Node(node) } else { Disk::Storage };
-        let filled = fleet.fill(disk)?;
         let time = self.seconds(1.0, 8.0);
-        self.world.pause(time).await;
+        if whole {
+            fleet.may_end(node, "disk-full", Some(time + ENDS_AFTER)).await;
+        }
+        let filled = fleet.fill(disk)?;
+        self.world.pause_fault(time).await;
         fleet.empty(disk)?;
         let mut ended = false;
         if let Disk::Node(node) = disk {

@@ -7,6 +7,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::Nemesis;
+use crate::workload::Serving;
 
 /// TTL(1 + 2ρ) + margin: when an expiry may be proposed, at the earliest.
 const EXPIRY: Duration = Duration::from_millis(6_620);
@@ -26,7 +27,7 @@ impl Nemesis {
         let ranges = [(0.05, 0.3), (0.5, 2.0), (7.0, 10.0)];
         let (from, to) = self.choose(&ranges)?;
         let down = self.seconds(from, to);
-        self.world.pause(down).await;
+        self.world.pause_fault(down).await;
         self.world.fleet.begin(node).await?;
         let down_ms = down.as_millis() as u64;
         Ok(Some(json!({"node": node, "leader": Some(node) == leader, "down_ms": down_ms, "killed_ns": killed_ns})))
@@ -56,7 +57,7 @@ impl Nemesis {
         let (from, to) = self.choose(&ranges)?;
         let time = self.seconds(from, to);
         self.world.fleet.freeze(node).await?;
-        self.world.pause(time).await;
+        self.world.pause_fault(time).await;
         self.world.fleet.thaw(node).await?;
         Ok(Some(json!({"node": node, "leader": Some(node) == leader, "paused_ms": time.as_millis() as u64})))
     }
@@ -65,7 +66,10 @@ impl Nemesis {
     /// socket. Thawed once another session of that user has begun to serve elsewhere and the expiry is past; counts only then.
     pub(super) async fn pause_holder(&mut self) -> Result<Option<Value>> {
         let mut held = self.world.sessions();
-        held.retain(|session| matches!(session.user.as_str(), "w2-1" | "w2-2" | "w5"));
+        // Of a user with one slot each takeover is one of all slots.
+        let one_slot = |session: &Serving| matches!(session.user.as_str(), "w2-1" | "w5");
+        let any = held.iter().any(one_slot);
+        held.retain(|session| if any { one_slot(session) } else { session.user == "w2-2" });
         if held.is_empty() {
             return Ok(None);
         }
@@ -78,7 +82,7 @@ impl Nemesis {
         // Since when sessions elsewhere fill all slots; the freed one is among them.
         let mut full: Option<tokio::time::Instant> = None;
         let mut takeover = false;
-        while began.elapsed() < LONGEST_PAUSE && !self.world.stopping() {
+        while began.elapsed() < LONGEST_PAUSE && !self.world.faults_over() {
             every.tick().await;
             let others = self.world.sessions();
             let others = others.iter().filter(|other| other.user == victim.user && other.node != victim.node);
@@ -106,8 +110,8 @@ impl Nemesis {
             self.world.fleet.begin(node).await?;
             let end = tokio::time::Instant::now() + STOPS_WITHIN;
             while !self.world.fleet.is_ready(node).await && tokio::time::Instant::now() < end {
-                self.world.pause(Duration::from_millis(100)).await;
-                if self.world.stopping() {
+                self.world.pause_fault(Duration::from_millis(100)).await;
+                if self.world.faults_over() {
                     return Ok(Some(json!({"until": node})));
                 }
             }

@@ -67,11 +67,7 @@ async fn upload(world: &World, address: std::net::SocketAddr, path: &str, size: 
                 let open =
                     world.recorder.invoke(process, "W10.put", json!({"path": path, "content": id, "size": size}));
                 let ended = ssh::upload(&session, path, &content(id, size), None, STEP).await;
-                match &ended {
-                    Ended::Done => open.ok(json!(null)),
-                    Ended::Failed(text) => open.fail(text.clone()),
-                    Ended::Unknown(text) => open.info(text.clone()),
-                };
+                ended.close(open);
                 if let Ended::Failed(text) | Ended::Unknown(text) = &ended {
                     last = text.clone();
                     drop(session);

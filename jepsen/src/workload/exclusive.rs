@@ -79,11 +79,7 @@ async fn remove(world: &World, process: u64, session: &Sftp, node: usize, path: 
 }
 
 fn close(open: crate::history::Open, ended: &Ended) -> bool {
-    match ended {
-        Ended::Done => _ = open.ok(json!(null)),
-        Ended::Failed(text) => _ = open.fail(text.clone()),
-        Ended::Unknown(text) => _ = open.info(text.clone()),
-    }
+    ended.close(open);
     // A failure that left the session alive is met again at the next request.
     !matches!(ended, Ended::Unknown(_))
 }

@@ -9,13 +9,16 @@ use crate::check::quota::Sample;
 
 /// A file as one walk saw it. Two walks that saw the same inode with the same change time saw the same file all along.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
+pub struct Seen {
     size: u64,
     changed: (i64, i64),
     /// Inode numbers are reused at once.
     born: Option<SystemTime>,
     staged: bool,
 }
+
+/// Files by inode.
+pub type Walk = BTreeMap<u64, Seen>;
 
 /// Where an account's files lie: the published ones and its staging folders.
 pub struct Account {
@@ -38,11 +41,15 @@ impl Account {
     /// earlier size counts; one published in place may have shrunk and grown, so it counts only if it did not change.
     pub fn sample(&self, now_ns: impl Fn() -> u64) -> Sample {
         let first = self.walk();
-        let at_ns = now_ns();
+        self.since(&first, now_ns())
+    }
+
+    /// What was there at a walk and still is: a lower bound of what was stored at `at_ns`, an instant after that walk.
+    pub fn since(&self, first: &Walk, at_ns: u64) -> Sample {
         let second = self.walk();
         let mut sample = Sample { at_ns, bytes: 0, files: 0 };
         for (inode, before) in first {
-            if let Some(after) = second.get(&inode).filter(|after| after.born == before.born) {
+            if let Some(after) = second.get(inode).filter(|after| after.born == before.born) {
                 let same = before.changed == after.changed;
                 sample.files += 1;
                 sample.bytes += if same || before.staged { before.size.min(after.size) } else { 0 };
@@ -57,7 +64,7 @@ impl Account {
         (files.values().map(|seen| seen.size).sum(), files.len() as u64)
     }
 
-    fn walk(&self) -> BTreeMap<u64, Seen> {
+    pub fn walk(&self) -> Walk {
         let mut found = BTreeMap::new();
         // Staging first: what is published meanwhile is seen twice under one inode, not missed.
         walk(&self.staging, true, &mut found);

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::ssh::{self, Refused};
-use super::{Serving, World};
+use super::{Broken, Serving, World};
 use crate::client::Sftp;
 
-/// Limits, each with a user and two clients more than slots.
+/// Limits, each with a user and two clients more than slots, and enough of them that some are free while others wait for a frozen node.
 const LIMITS: [u64; 3] = [1, 2, 5];
+const LEAST_CLIENTS: u64 = 5;
 /// A login in the way of a ghost waits up to 8 s; one in an election 5 s.
 const LOGIN: Duration = Duration::from_secs(16);
 /// Longer than any pause: a client that gave up would close the connection, and the request that waits in the paused server's
@@ -40,7 +41,8 @@ pub async fn prepare(world: &World) -> Result<()> {
 }
 
 pub async fn run(world: Arc<World>) {
-    let clients = LIMITS.into_iter().flat_map(|limit| (0..limit + 2).map(move |client| (limit, client)));
+    let clients =
+        LIMITS.into_iter().flat_map(|limit| (0..LEAST_CLIENTS.max(limit + 2)).map(move |client| (limit, client)));
     let clients = clients.map(|(limit, client)| {
         let world = Arc::clone(&world);
         tokio::spawn(async move { one_client(&world, limit, 2_000 + limit * 100 + client).await })
@@ -58,7 +60,8 @@ async fn one_client(world: &World, limit: u64, number: u64) {
                 // Mostly short; every fifth stays, so that a pause finds a holder.
                 let stays = if random.random_ratio(1, 5) { 12_000 } else { 1_500 };
                 let time = Duration::from_millis(random.random_range(200..stays));
-                serve(world, process, &user(limit), node, sftp, time, random.random_ratio(1, 4)).await;
+                let drops = random.random_ratio(1, 4);
+                serve(world, process, &user(limit), node, sftp, time, !world.is_calm() && drops).await;
             }
             Err(_) => world.pause(Duration::from_millis(random.random_range(20..400))).await,
         }
@@ -73,7 +76,7 @@ async fn acquire(world: &World, process: u64, user: &str, node: usize) -> Result
         Err(refused) => {
             match &refused {
                 Refused::Limit(text) => open.fail(json!({"limit": text})),
-                Refused::Denied => open.info("denied"),
+                Refused::Denied => open.fail(json!({"denied": true})),
                 Refused::Unavailable(text) => open.info(text.clone()),
             };
             return Err(refused);
@@ -170,6 +173,15 @@ async fn acquire_again(world: &World, user: &str, node: usize) -> (u64, Result<S
     }
 }
 
+/// A slot that must be free and is not; without an answer nothing is known.
+fn not_had(refused: &Refused, number: u64, limit: u64) -> anyhow::Error {
+    let text = format!("slot {number} of {limit}: {refused:?}");
+    match refused {
+        Refused::Unavailable(_) => anyhow::Error::msg(text),
+        _ => Broken { rule: "S-live", text }.into(),
+    }
+}
+
 /// S-live: exactly as many as the limit can be had at once, one more is refused, and none of them is a ghost.
 pub async fn settle(world: &World) -> Result<()> {
     for limit in LIMITS {
@@ -177,11 +189,17 @@ pub async fn settle(world: &World) -> Result<()> {
         for number in 0..limit {
             let node = number as usize % world.fleet.size() + 1;
             let (process, got) = acquire_again(world, &user(limit), node).await;
-            let got = got.map_err(|refused| anyhow::anyhow!("{refused:?}"));
-            held.push((process, node, got.with_context(|| format!("S-live: slot {} of {limit}", number + 1))?));
+            held.push((process, node, got.map_err(|refused| not_had(&refused, number + 1, limit))?));
         }
         let (_, more) = acquire_again(world, &user(limit), 1).await;
-        ensure!(matches!(more, Err(Refused::Limit(_))), "S-live: login {} of {limit}: {:?}", limit + 1, more.err());
+        match more {
+            Err(Refused::Limit(_)) => {}
+            Err(refused) => bail!("login {} of {limit}: {refused:?}", limit + 1),
+            Ok(_) => {
+                let text = format!("login {} of {limit} was let in", limit + 1);
+                return Err(Broken { rule: "S-live", text }.into());
+            }
+        }
         for (process, node, sftp) in held {
             let open = world.recorder.invoke(process, "W2.release", json!({"user": user(limit), "node": node}));
             sftp.leave().await;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::client::{NoLogin, Sftp};
+use crate::history::Open;
 
 /// Why there is no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,20 @@ pub enum Ended {
     Failed(String),
     /// It may have happened, or may happen yet.
     Unknown(String),
+    /// CLOSE was answered with OK although a WRITE had failed, with its text.
+    ClosedAnyway(String),
+}
+
+impl Ended {
+    /// Writes it into the history.
+    pub fn close(&self, open: Open) {
+        match self {
+            Ended::Done => open.ok(Value::Null),
+            Ended::Failed(text) => open.fail(text.clone()),
+            Ended::Unknown(text) => open.info(text.clone()),
+            Ended::ClosedAnyway(text) => open.ok(json!({"after_failed_write": text})),
+        };
+    }
 }
 
 /// What a status says that is not OK; anything else leaves the connection of no use.
@@ -83,7 +100,7 @@ pub async fn upload(sftp: &Sftp, path: &str, content: &[u8], cut_after: Option<u
         match (failed, sftp.raw.close(handle).await.map_err(status)) {
             (None, Ok(_)) => Ended::Done,
             (Some(text), Err(_)) => Ended::Failed(text),
-            (Some(text), Ok(_)) => Ended::Unknown(format!("closed with OK after a failed write: {text}")),
+            (Some(text), Ok(_)) => Ended::ClosedAnyway(text),
             (None, Err(Ok(text) | Err(text))) => Ended::Unknown(text),
         }
     };
@@ -95,14 +112,23 @@ pub const CHUNK: usize = 64 << 10;
 
 /// Removes a file; absent is a failure for certain.
 pub async fn remove(sftp: &Sftp, path: &str, limit: Duration) -> Ended {
-    match timeout(limit, sftp.raw.remove(path)).await {
-        Ok(Ok(_)) => Ended::Done,
+    gone(timeout(limit, sftp.raw.remove(path)).await.map(|done| done.map(|_| ())), limit)
+}
+
+fn gone(answer: Result<Result<(), Error>, Elapsed>, limit: Duration) -> Ended {
+    match answer {
+        Ok(Ok(())) => Ended::Done,
         Ok(Err(Error::Status(status))) if status.status_code == StatusCode::NoSuchFile => {
             Ended::Failed("no such file".into())
         }
         Ok(Err(error)) => Ended::Unknown(error.to_string()),
         Err(_) => Ended::Unknown(format!("no answer within {limit:?}")),
     }
+}
+
+/// Moves a file to a name that nobody else uses; absent is a failure for certain.
+pub async fn rename(sftp: &Sftp, from: &str, to: &str, limit: Duration) -> Ended {
+    gone(timeout(limit, sftp.raw.rename(from, to)).await.map(|done| done.map(|_| ())), limit)
 }
 
 /// The whole file; `None` if there is none.

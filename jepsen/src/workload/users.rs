@@ -221,8 +221,8 @@ impl<'a> Client<'a> {
         let answer = self.world.fleet.admin(node).call(request, ADMIN).await?;
         match (answer.status, answer.index) {
             (200 | 201, Some(index)) => Ok(Told::Done { index }),
-            // Made, and removed again before the answer was put together: which says nothing of when.
-            (404, _) if matches!(ask, Ask::Create { .. }) => {
+            // A repetition whose record is gone since is told so, not for certain.
+            (404 | 409 | 412, _) if answer.body["definite"] == false => {
                 Err(NoAnswer { definite: false, text: answer.body.to_string() })
             }
             (404, index) => Ok(Told::Absent { index }),

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use flotilla_jepsen::balancer::{Balancer, Held, node_config};
+use flotilla_jepsen::client::pattern;
 use flotilla_jepsen::lab::Lab;
 use rustix::process::Signal;
 
+use crate::life_restart::{Client, Seen};
+
 const CLIENT: &str = "127.0.0.7";
+const SOON: Duration = Duration::from_secs(60);
 
 async fn behind_a_balancer() -> (Lab, Balancer) {
     let lab = Lab::start_configured(3, node_config).await.unwrap();
@@ -132,4 +138,51 @@ async fn killed_balancer_frees_its_sessions_and_serves_again_when_restarted() {
     let (by_node, remotes) = sessions(&lab, 1).await;
     assert_eq!(by_node.values().sum::<usize>(), 1, "{by_node:?} {remotes:?}");
     assert!(again.leave().await.unwrap());
+}
+
+const CLIENTS: usize = 50;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_behind_the_balancer_fails_no_upload_of_fifty_clients_and_refuses_no_login() {
+    let (mut lab, balancer) = behind_a_balancer().await;
+    let source = lab.folder().join("source.bin");
+    let content = pattern(0, 200_000);
+    std::fs::write(&source, &content).unwrap();
+    let (seen, stop) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let (key, source, seen) = (lab.folder().join("demo.key"), source.clone(), Arc::clone(&seen));
+            let ports = vec![balancer.port()];
+            tokio::spawn(Client { number, ports, user: "demo", key, source, seen }.run(Arc::clone(&stop)))
+        })
+        .collect();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+    for node in 1..=3 {
+        let before = count(&seen.uploads);
+        lab.until(SOON, "uploads go on", async || Ok(count(&seen.uploads) >= before + CLIENTS as u64)).await.unwrap();
+        lab.stop(node).await.unwrap();
+        lab.restart(node).await.unwrap();
+        lab.until(SOON, "the node is back in the pool", async || balancer.is_up(node).await).await.unwrap();
+    }
+    stop.store(true, Ordering::Release);
+    let (mut stored, mut failed) = (0, 0);
+    for client in clients {
+        for name in client.await.unwrap() {
+            stored += 1;
+            let there = std::fs::read(lab.files().join("demo").join(&name)).is_ok_and(|found| found == content);
+            failed += u64::from(!there);
+        }
+    }
+    let going = seen.going.lock().unwrap();
+    eprintln!(
+        "rolling restart of three nodes behind HAProxy, {CLIENTS} clients: {stored} uploads stored, {failed} failed, {} attempts \
+         retried, {} of them before there was a session; {going:?}",
+        count(&seen.retried),
+        count(&seen.without_session),
+    );
+    let unexplained = seen.unexplained.lock().unwrap();
+    assert!(unexplained.is_empty(), "no restart explains {unexplained:#?}");
+    assert_eq!(failed, 0, "an upload that was acknowledged is not there");
+    let logins = (count(&seen.denied), count(&seen.refused), count(&seen.without_session));
+    assert_eq!(logins, (0, 0, 0), "denied, met a closed port, ended before there was a session: {going:?}");
 }

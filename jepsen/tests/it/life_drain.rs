@@ -132,7 +132,9 @@ async fn the_end_of_a_drain_is_told_from_the_loss_of_whoever_was_asked() {
     });
     let said = waited.unwrap().refused().unwrap();
     assert!(said.contains("whether it has ended is not known"), "{said}");
-    // It has not.
+    // It has not, and a first signal to a node that drains already cuts nothing.
+    fleet.signal(2, Signal::TERM).unwrap();
+    fleet.until("the signal is met", async || Ok(fleet.log_contains(2, "it drains already"))).await.unwrap();
     busy.raw.close(handle).await.expect("the transfer ends well");
     assert_eq!(fleet.ended(2).await.unwrap(), Some(0), "{}", fleet.log(2));
     assert_eq!(std::fs::read(fleet.files().join("drainer/kept.bin")).unwrap(), pattern(0, 32_768));

@@ -10,35 +10,40 @@ use flotilla_jepsen::fleet::Fleet;
 
 /// What clients saw over the restarts.
 #[derive(Default)]
-struct Seen {
-    uploads: AtomicU64,
-    retried: AtomicU64,
+pub struct Seen {
+    pub uploads: AtomicU64,
+    pub retried: AtomicU64,
     /// The server said no to a right credential.
-    denied: AtomicU64,
-    refused: AtomicU64,
+    pub denied: AtomicU64,
+    /// Nobody listened.
+    pub refused: AtomicU64,
+    /// There was no session yet.
+    pub without_session: AtomicU64,
     /// The node was going: what clients said of it.
-    going: Mutex<Vec<String>>,
+    pub going: Mutex<Vec<String>>,
     /// What no restart explains.
-    unexplained: Mutex<Vec<String>>,
+    pub unexplained: Mutex<Vec<String>>,
 }
 
 /// What a line of a client's words says, each, when the node it speaks to goes or has gone.
 const GOING: [&str; 4] = ["this node is shutting down", "Connection closed", "Connection reset", "Broken pipe"];
 /// One node at a time is away: twice round all of them is more than enough.
 const ATTEMPTS: usize = 6;
-const ONE_UPLOAD: Duration = Duration::from_secs(30);
+const ONE_UPLOAD: Duration = Duration::from_secs(60);
 
-struct Client {
-    number: usize,
-    ports: Vec<u16>,
-    key: PathBuf,
-    source: PathBuf,
-    seen: Arc<Seen>,
+pub struct Client {
+    pub number: usize,
+    /// Tried in turn.
+    pub ports: Vec<u16>,
+    pub user: &'static str,
+    pub key: PathBuf,
+    pub source: PathBuf,
+    pub seen: Arc<Seen>,
 }
 
 impl Client {
     /// Uploads one file after another; each is tried at the next node until it is stored, as a balancer's client would.
-    async fn run(self, stop: Arc<AtomicBool>) -> Vec<String> {
+    pub async fn run(self, stop: Arc<AtomicBool>) -> Vec<String> {
         let mut stored = Vec::new();
         let mut at = self.number;
         while !stop.load(Ordering::Acquire) {
@@ -46,10 +51,13 @@ impl Client {
             let batch = format!("put {} {name}\n", self.source.display());
             let mut attempts = 1;
             loop {
-                let upload = openssh_sftp(self.ports[at % 3], "roller", &self.key, &batch);
-                let (ok, _, errors) = tokio::time::timeout(ONE_UPLOAD, upload).await.expect("in time").unwrap();
+                let upload = openssh_sftp(self.ports[at % self.ports.len()], self.user, &self.key, &batch);
+                let (ok, out, errors) = tokio::time::timeout(ONE_UPLOAD, upload).await.expect("in time").unwrap();
                 if ok {
                     break;
+                }
+                if !out.contains("sftp> put") {
+                    self.seen.without_session.fetch_add(1, Ordering::AcqRel);
                 }
                 self.note(&errors);
                 assert!(attempts < ATTEMPTS, "{name} is not stored after {attempts} attempts: {errors}");
@@ -143,7 +151,7 @@ async fn rolling_restart_refuses_no_login_and_loses_no_upload_that_is_retried() 
     let clients: Vec<_> = (0..3)
         .map(|number| {
             let (ports, key, source, seen) = (ports.clone(), key.clone(), source.clone(), Arc::clone(&seen));
-            tokio::spawn(Client { number, ports, key, source, seen }.run(Arc::clone(&stop)))
+            tokio::spawn(Client { number, ports, user: "roller", key, source, seen }.run(Arc::clone(&stop)))
         })
         .collect();
     for machine in 1..=3 {

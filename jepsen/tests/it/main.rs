@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod administration;
 mod backup;
 mod bad_input;
 mod balancer;
 mod checkers;
 mod clocks;
+mod container;
 mod data_disk;
 mod demonstration;
 mod evasion;
 mod exhaustion;
 mod faults;
 mod freeze;
+mod grpc;
 mod life;
 mod life_drain;
 mod life_join;
@@ -22,10 +25,14 @@ mod life_restart;
 mod logs;
 mod malformed;
 mod openapi;
+mod protocol;
 mod quota;
+mod readiness;
 mod revocation;
 mod service;
 mod sessions;
 mod sftpgo_client;
+mod slots;
 mod snapshots;
 mod storages;
+mod terminal;

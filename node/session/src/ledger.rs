@@ -51,7 +51,7 @@ use flotilla_vfs::Storage;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use account::{AccountHandle, RoomLeft};
+pub use account::{AccountHandle, Room, RoomLeft};
 use book::{Book, BookKey};
 pub use charge::Charge;
 pub use credit::{HeldCredit, Measuring};

@@ -139,7 +139,7 @@ impl OpenInodes {
         let known = self.table().by_name.get(&(account, epoch, claim.inode)).and_then(Weak::upgrade);
         let Some(inode) = known else { return measuring.credit(claim) };
         let mut users = inode.users();
-        let Some(held) = measuring.hold(claim) else { return };
+        let held = measuring.hold(claim);
         if users.handles == 0 {
             drop(users);
             inode.credit(held);

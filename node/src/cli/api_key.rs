@@ -63,7 +63,8 @@ pub(super) async fn run(client: &Client, command: ApiKeyCommand) -> Result<Outpu
             }
         }
         ApiKeyCommand::Remove { id } => {
-            let request = v1::DeleteApiKeyRequest { id: id.clone(), request_id: client.request_id.clone() };
+            let request =
+                v1::DeleteApiKeyRequest { id: id.clone(), request_id: client.request_id.clone(), ..Default::default() };
             let answer = client.changed(client.tokens().delete_api_key(request).await)?;
             Ok(Output::changed(&format!("API key {id} is revoked"), answer.result))
         }

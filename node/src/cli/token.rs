@@ -69,7 +69,11 @@ pub(super) async fn run(client: &Client, command: TokenCommand) -> Result<Output
         }
         TokenCommand::Reset { .. } => Err(Failure::usage("a token is reset through a node's data folder")),
         TokenCommand::Delete { name } => {
-            let request = v1::DeleteTokenRequest { name: name.clone(), request_id: client.request_id.clone() };
+            let request = v1::DeleteTokenRequest {
+                name: name.clone(),
+                request_id: client.request_id.clone(),
+                ..Default::default()
+            };
             let answer = client.tokens().delete_token(request).await;
             let answer = answer.map_err(|status| Failure::of_change(status, &client.request_id))?.into_inner();
             Ok(Output::changed(&format!("token {name} is revoked"), answer.result))
@@ -95,7 +99,7 @@ pub(super) async fn reset(
 /// The old one is refused from here on, whatever becomes of the new one.
 async fn replace(client: &Client, name: &str, text: &str) -> Result<Option<v1::ChangeResult>, Failure> {
     const AGAIN: &str = "run it again, with another --out";
-    let request = v1::DeleteTokenRequest { name: name.to_owned(), request_id: String::new() };
+    let request = v1::DeleteTokenRequest { name: name.to_owned(), ..Default::default() };
     match client.tokens().delete_token(request).await {
         Err(status) if status.code() != tonic::Code::NotFound => return Err(Failure::of_secret(status, AGAIN)),
         _ => {}

@@ -60,7 +60,9 @@ pub fn of_serde(layers: &Layers, path: &str, error: &toml::de::Error) -> Problem
         return problem(below(name), "missing", format!("add `{name} = …` to {section}"));
     }
     let remedy = "see docs/configuration.md for what it takes".to_owned();
-    problem(if path.is_empty() { "(file)".into() } else { path.to_owned() }, text, remedy)
+    // The names of our own types say nothing to who writes the file.
+    let what = text.split_once("expected struct ").map(|(found, _)| format!("{found}expected a table of keys"));
+    problem(if path.is_empty() { "(file)".into() } else { path.to_owned() }, what.as_deref().unwrap_or(text), remedy)
 }
 
 fn quoted<'a>(text: &'a str, head: &str) -> Option<&'a str> {

@@ -89,6 +89,15 @@ fn value_of_a_wrong_kind_is_named_with_what_was_expected() {
 }
 
 #[test]
+fn where_a_table_belongs_it_is_asked_for_in_the_files_own_words() {
+    let text = said(&format!("{MINIMAL}[sftp]\nlisten = [\"127.0.0.1:2022\"]\n"));
+    assert!(text.starts_with("flotilla.toml:20: sftp.listen[0]: invalid type: string \"127.0.0.1:2022\""), "{text}");
+    assert!(text.contains("expected a table such as { address = \"0.0.0.0:2022\" }"), "{text}");
+    let text = said(&format!("log = 3\n{MINIMAL}"));
+    assert!(text.contains("log: invalid type: integer `3`, expected a table of keys"), "{text}");
+}
+
+#[test]
 fn broken_toml_is_named_with_its_line() {
     let said = said(&MINIMAL.replace("id = 1", "id = "));
     assert!(said.starts_with("flotilla.toml:2: not valid TOML"), "{said}");

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProxyProtocol;
 use crate::connection;
-use crate::listener::tune;
+use crate::listener::{BACKLOG, tune};
 use crate::server::Shared;
 
 /// A pause when the system has no descriptor or memory left: connections wait in the backlog meanwhile.
@@ -25,7 +25,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: Proxy
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.cancelled() => return,
+            () = drain.cancelled() => return take_the_rest(&shared, listener, proxy),
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -42,6 +42,18 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: Proxy
                 metrics::counter!("flotilla_ssh_accept_errors_total").increment(1);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Connections that the kernel has taken for us already: closing the listener would reset them, unanswered.
+fn take_the_rest(shared: &Arc<Shared>, listener: TcpListener, proxy: ProxyProtocol) {
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((tcp, peer)) = listener.accept() else { return };
+        if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+            tune(&tcp);
+            connection::spawn(shared, tcp, peer, proxy);
         }
     }
 }

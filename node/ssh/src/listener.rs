@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::server::Error;
 
 /// Connections that the kernel holds for us while we are busy.
-const BACKLOG: i32 = 1024;
+pub(crate) const BACKLOG: i32 = 1024;
 const KEEPALIVE_TIME: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;

@@ -74,23 +74,29 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
     manifests().iter().map(one).collect()
 }
 
-/// What of a manifest, a crate's or the workspace's, puts planted bugs into a build that does not ask for them.
+/// Features that a release must not hold. A build without debug assertions does not compile with them.
+const FOR_TESTS: [&str; 2] = ["planted-bugs", "simulation"];
+
+fn asks_for_them(text: &str) -> bool {
+    FOR_TESTS.iter().any(|feature| text.contains(feature))
+}
+
+/// What of a manifest, a crate's or the workspace's, puts them into a build that does not ask for them.
 fn plants(manifest: &toml::Table) -> Vec<String> {
     let mut found = Vec::new();
     let all = [BUILT_IN.as_slice(), &["dev-dependencies"]].concat();
     let shared = manifest.get("workspace").and_then(toml::Value::as_table);
     let shared = shared.map(|workspace| dependencies(workspace, &["dependencies"])).unwrap_or_default();
     for (name, what) in dependencies(manifest, &all).into_iter().chain(shared) {
-        if what.to_string().contains("planted-bugs") {
-            found.push(format!("{name} is asked for with planted bugs"));
+        if asks_for_them(&what.to_string()) {
+            found.push(format!("{name} is asked for with a feature for tests"));
         }
     }
     for (name, implied) in manifest.get("features").and_then(toml::Value::as_table).into_iter().flatten() {
-        if name == "default" || (name != "planted-bugs" && implied.to_string().contains("planted-bugs")) {
+        if name == "default" || (!FOR_TESTS.contains(&name.as_str()) && asks_for_them(&implied.to_string())) {
             found.push(format!("the feature {name}"));
         }
     }
-    // A build with debug assertions is one that planted bugs compile in (`planted.rs`).
     let profiles = manifest.get("profile").and_then(toml::Value::as_table).into_iter().flatten();
     let asserting = profiles.filter(|(_, profile)| profile.get("debug-assertions").is_some());
     found.extend(asserting.map(|(name, _)| format!("profile {name} sets debug-assertions")));

@@ -7176,6 +7176,9 @@ pub struct DeleteTokenRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
+    /// On another revision nothing is deleted.
+    #[prost(uint64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteTokenResponse {
@@ -7292,6 +7295,9 @@ pub struct DeleteApiKeyRequest {
     pub id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
+    /// On another revision nothing is deleted.
+    #[prost(uint64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteApiKeyResponse {

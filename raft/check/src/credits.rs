@@ -15,6 +15,7 @@ pub use disk::{Disk, Storage};
 use flotilla_model::Amount;
 use stateright::{Model, Property};
 
+use crate::explore::{goes_by_steps, goes_on};
 use crate::logs::Logs;
 use crate::quota::{E, Process, row};
 use crate::world;
@@ -183,29 +184,10 @@ impl Credits {
             || row.marked
             || row.used.bytes == s.disk.stored()
     }
-
-    fn goes_on(&self, s: &S) -> bool {
-        let mut steps = Vec::new();
-        step::possible(self, s, &mut steps);
-        !steps.is_empty() || Credits::is_quiet(s)
-    }
 }
 
 impl Model for Credits {
-    type State = S;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<S> {
-        vec![step::begin(self)]
-    }
-
-    fn actions(&self, s: &S, steps: &mut Vec<Step>) {
-        step::possible(self, s, steps);
-    }
-
-    fn next_state(&self, s: &S, step: Step) -> Option<S> {
-        Some(step::take(self, s, step))
-    }
+    goes_by_steps!();
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
@@ -214,7 +196,9 @@ impl Model for Credits {
             Property::always("when all is quiet no less is used than is stored", |model: &Credits, s: &S| {
                 !Credits::is_quiet(s) || row(&model.logs.at(&s.log).state).used.bytes >= s.disk.stored()
             }),
-            Property::always("all comes to its end", Credits::goes_on),
+            Property::always("all comes to its end", |model: &Credits, s: &S| {
+                goes_on(model, s) || Credits::is_quiet(s)
+            }),
             Property::sometimes("all is quiet", |_, s: &S| Credits::is_quiet(s)),
             Property::sometimes("a file is credited", |model: &Credits, s: &S| {
                 !row(&model.logs.at(&s.log).state).credited.is_empty()

@@ -12,6 +12,7 @@ mod step;
 use flotilla_model::Amount;
 use stateright::{Model, Property};
 
+use crate::explore::{goes_by_steps, goes_on};
 use crate::logs::Logs;
 use crate::quota::{E, Process, row};
 use crate::world;
@@ -161,29 +162,10 @@ impl Escrow {
             && none_lost
             && (succeeded == self.succeed || s.left.ends_of_waits < self.budget.ends_of_waits)
     }
-
-    fn goes_on(&self, s: &S) -> bool {
-        let mut steps = Vec::new();
-        step::possible(self, s, &mut steps);
-        !steps.is_empty() || Escrow::is_quiet(s)
-    }
 }
 
 impl Model for Escrow {
-    type State = S;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<S> {
-        vec![step::begin(self)]
-    }
-
-    fn actions(&self, s: &S, steps: &mut Vec<Step>) {
-        step::possible(self, s, steps);
-    }
-
-    fn next_state(&self, s: &S, step: Step) -> Option<S> {
-        Some(step::take(self, s, step))
-    }
+    goes_by_steps!();
 
     fn properties(&self) -> Vec<Property<Self>> {
         let invariants = |model: &Escrow, s: &S| {
@@ -200,7 +182,7 @@ impl Model for Escrow {
                 "in the end used is what is stored, no room is lost, as many succeed as can",
                 Escrow::ends_right,
             ),
-            Property::always("nobody waits for ever", Escrow::goes_on),
+            Property::always("nobody waits for ever", |model: &Escrow, s: &S| goes_on(model, s) || Escrow::is_quiet(s)),
             Property::always("the state's invariants", invariants),
             Property::sometimes("an upload succeeds", |_, s: &S| {
                 s.uploads.iter().any(|upload| upload.phase == Phase::Published)

@@ -6,7 +6,8 @@
 //!
 //! Bound: one holder, terms, renewals, registrations, restarts, snapshots and repeats as `Budget` says, true time to its end in
 //! coarse steps and to the very microsecond at which a lease ends or a leader's note is old. Loss, delay, reordering and pauses are
-//! unbounded: whatever can happen may also not happen, or late.
+//! unbounded: whatever can happen may also not happen, or late. A machine's two clocks run at rates of their own: of one that sleeps
+//! only CLOCK_BOOTTIME goes on.
 
 mod step;
 mod variant;
@@ -17,7 +18,7 @@ use flotilla_cluster::lease::{EXPIRY_NS, TTL_MS};
 use flotilla_cluster::{Clock, Clocks};
 use flotilla_model::command::{Expire, Renew};
 use flotilla_model::{Command, Envelope, Epoch, NodeId};
-use flotilla_raft::testing::{Frozen, LeaseBook};
+use flotilla_raft::testing::{Frozen, FrozenLease, LeaseBook};
 use stateright::{Model, Property};
 pub use variant::Variant;
 
@@ -67,6 +68,20 @@ pub struct Replica {
     pub book: Frozen,
 }
 
+/// How fast the clocks of the three machines run, in thousandths of true time; the first is the holder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rates {
+    pub boot: [u64; 3],
+    pub raw: [u64; 3],
+}
+
+impl Rates {
+    /// The same for both clocks of a machine.
+    pub const fn of(machines: [u64; 3]) -> Self {
+        Rates { boot: machines, raw: machines }
+    }
+}
+
 /// What may still happen so many times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
@@ -86,8 +101,7 @@ pub struct Budget {
 pub struct S {
     /// True time.
     pub now: u64,
-    /// Of each machine, in thousandths of true time.
-    pub rates: [u64; 3],
+    pub rates: Rates,
     pub term: u8,
     pub leader: usize,
     /// Entries that the leader had when it was elected: it acts once they are applied.
@@ -123,13 +137,12 @@ pub enum Step {
 pub struct Lease {
     pub variant: Variant,
     pub budget: Budget,
-    /// Rates of the three machines; the first is the holder's.
-    pub rates: Vec<[u64; 3]>,
+    pub rates: Vec<Rates>,
     pub logs: Logs<E>,
 }
 
 impl Lease {
-    pub fn new(variant: Variant, budget: Budget, rates: &[[u64; 3]]) -> Self {
+    pub fn new(variant: Variant, budget: Budget, rates: &[Rates]) -> Self {
         let first = unnumbered(register(HOLDER.0, 1, 0));
         let logs = Logs::behind(cluster(3).into_iter().chain([first]));
         assert_eq!(logs.base().index, FIRST);
@@ -148,8 +161,15 @@ impl Clock for At {
 
 impl S {
     pub fn clocks(&self, replica: usize) -> Clocks {
-        let ns = self.now * self.rates[replica];
-        Clocks { boot: BOOT + ns, raw: RAW + ns }
+        let Rates { boot, raw } = self.rates;
+        Clocks { boot: BOOT + self.now * boot[replica], raw: RAW + self.now * raw[replica] }
+    }
+
+    /// When a machine's clocks reach these, each.
+    fn reaches(&self, replica: usize, clocks: Clocks) -> [Option<u64>; 2] {
+        let Rates { boot, raw } = self.rates;
+        let when = |ahead: u64, rate: u64| (rate > 0).then(|| ahead.div_ceil(rate));
+        [when(clocks.boot - BOOT, boot[replica]), when(clocks.raw - RAW, raw[replica])]
     }
 
     pub fn book(&self, replica: usize) -> LeaseBook {
@@ -160,11 +180,11 @@ impl S {
     /// The next moment at which something may change by the passing of time alone.
     fn next(&self, model: &Lease) -> Option<u64> {
         let coarse = (self.now / COARSE_US + 1) * COARSE_US;
-        let lease = self.replicas[0].book.lease.map(|lease| lease.deadline.raw);
-        let note = self.replicas[self.leader].book.notes.first().map(|(_, note)| note.at.raw + model.expiry_ns());
-        let when = |clock: u64, rate: u64| (clock - RAW).div_ceil(rate);
-        let fine = [lease.map(|at| when(at, self.rates[0])), note.map(|at| when(at, self.rates[self.leader]))];
-        let fine = fine.into_iter().flatten().filter(|at| *at > self.now).min();
+        let old = |at: Clocks| Clocks { boot: at.boot + model.expiry_ns(), raw: at.raw + model.expiry_ns() };
+        let lease = self.replicas[0].book.lease.map(|lease| self.reaches(0, lease.deadline));
+        let note = self.replicas[self.leader].book.notes.first();
+        let note = note.map(|(_, note)| self.reaches(self.leader, old(note.at)));
+        let fine = [lease, note].into_iter().flatten().flatten().flatten().filter(|at| *at > self.now).min();
         let next = fine.map_or(coarse, |at| at.min(coarse));
         (next <= self.left.until_us).then_some(next)
     }
@@ -186,7 +206,7 @@ impl Model for Lease {
             steps.push(Step::Time { us: next });
         }
         let holder = &s.replicas[0].book;
-        let dead = holder.lease.is_none_or(|lease| lease.is_dead(s.clocks(0)));
+        let dead = holder.lease.is_none_or(|lease| self.is_dead(lease, s));
         if s.left.renewals > 0 && !dead {
             steps.push(Step::Send);
         }
@@ -265,17 +285,26 @@ impl Lease {
         if self.variant == Variant::NoAllowance { TTL_MS * 1_000_000 } else { EXPIRY_NS }
     }
 
+    /// What the holder's check says.
+    fn is_dead(&self, lease: FrozenLease, s: &S) -> bool {
+        let now = s.clocks(0);
+        match self.variant {
+            Variant::AsksBothClocks => now.boot >= lease.deadline.boot && now.raw >= lease.deadline.raw,
+            _ => lease.is_dead(now),
+        }
+    }
+
     /// The lease and its epoch are over and nothing that could bring one back is on its way.
     fn is_over(&self, s: &S) -> bool {
         let holder = &s.replicas[0];
-        let dead = holder.book.lease.is_none_or(|lease| lease.is_dead(s.clocks(0)));
+        let dead = holder.book.lease.is_none_or(|lease| self.is_dead(lease, s));
         let quiet = s.wires.is_empty() && s.left.registrations == 0 && holder.applied == s.log.len();
         let state = &self.logs.at(&s.log[..s.committed]).state;
         dead && quiet && !state.node(HOLDER).is_some_and(|row| row.alive)
     }
 
     fn is_exclusive(&self, s: &S) -> bool {
-        let Some(lease) = s.replicas[0].book.lease.filter(|lease| !lease.is_dead(s.clocks(0))) else { return true };
+        let Some(lease) = s.replicas[0].book.lease.filter(|lease| !self.is_dead(*lease, s)) else { return true };
         let state = &self.logs.at(&s.log[..s.committed]).state;
         // A session of the first epoch lives on the newest lease, in the variant.
         let first_lives = self.variant == Variant::OneDeadlinePerProcess && !state.epoch_alive(HOLDER, Epoch(FIRST));

@@ -1,4 +1,5 @@
-//! The protocol's rules as the product runs them, model-checked: one model each for lease, slots, escrow, credits and scan.
+//! The protocol's rules as the product runs them, model-checked: one model each for lease, slots, escrow, credits and both
+//! forms of a scan.
 //!
 //! A model plays the world (who sends what, what is lost, repeated, late, who stands still, how time passes) and calls the product
 //! for every decision: `State::apply` for the log, `LeaseBook` and `Lease` for leases, the ledger's own books for quota. Each has its
@@ -8,6 +9,7 @@ pub mod credits;
 pub mod escrow;
 pub mod explore;
 pub mod lease;
+pub mod live;
 pub mod logs;
 pub mod quota;
 pub mod scan;

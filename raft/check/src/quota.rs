@@ -109,6 +109,11 @@ pub enum Carried {
         packed: Packed,
         begun: LogIndex,
     },
+    /// About a scan: of which, whether it is the report, and what was packed for it.
+    Scan {
+        word: (LogIndex, bool),
+        packed: Option<Packed>,
+    },
     /// Nothing comes of its answer.
     Word,
     Close,
@@ -232,6 +237,7 @@ impl Process {
         match carried {
             Carried::Settlement(packed) => self.book.settled(packed, taken),
             Carried::Answer { packed, begun } => self.book.answered(packed, begun, taken),
+            Carried::Scan { word, packed } => self.book.word_heard(packed, word, taken),
             Carried::Grant { .. } | Carried::Word | Carried::Close => {}
         }
     }

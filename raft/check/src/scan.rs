@@ -14,6 +14,7 @@ use flotilla_model::command::AccountCommand;
 use flotilla_model::{Amount, Command, Epoch, NodeId};
 use stateright::{Model, Property};
 
+use crate::explore::goes_by_steps;
 use crate::logs::{Logs, unnumbered};
 use crate::quota::{ACCOUNT, E, Process, row};
 use crate::world;
@@ -28,6 +29,8 @@ pub enum Variant {
     ForcesAlways,
     /// What was walked before the begin is committed (7.2).
     WalksBeforeTheBegin,
+    /// A fence unlinks what lies in the folder and leaves it: a file that was on its way there still gets in (8.5).
+    FenceLeavesTheFolder,
     /// A caught file that a fence took away before it was measured leaves no mark (6.1).
     NoMarkForTheUnmeasured,
     /// The grants of an ended epoch are free at once (7.1).
@@ -37,10 +40,11 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const BROKEN: [Variant; 6] = [
+    pub const BROKEN: [Variant; 7] = [
         Variant::FencesInWordOnly,
         Variant::ForcesAlways,
         Variant::WalksBeforeTheBegin,
+        Variant::FenceLeavesTheFolder,
         Variant::NoMarkForTheUnmeasured,
         Variant::DeadGrantsAreFree,
         Variant::SettlesDeadTwice,
@@ -63,8 +67,18 @@ pub enum Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Removal {
     Idle,
-    Caught,
-    Measured { token: u64, index: u64 },
+    /// The log hears from now on, under this token, that something may be measured, and the last check is behind it: the name will be
+    /// taken away, however late.
+    Checked {
+        token: u64,
+    },
+    Caught {
+        token: u64,
+    },
+    Measured {
+        token: u64,
+        index: u64,
+    },
     Over,
 }
 
@@ -127,6 +141,8 @@ pub struct S {
     /// The storage has no such folder any more; the log was told so.
     pub fenced: bool,
     pub told: bool,
+    /// A name was to be taken away behind the fence.
+    pub removed_late: bool,
     pub scans: u8,
     pub repeats: u8,
 }
@@ -220,28 +236,19 @@ impl Scan {
 }
 
 impl Model for Scan {
-    type State = S;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<S> {
-        vec![step::begin(self)]
-    }
-
-    fn actions(&self, s: &S, steps: &mut Vec<Step>) {
-        step::possible(self, s, steps);
-    }
-
-    fn next_state(&self, s: &S, step: Step) -> Option<S> {
-        Some(step::take(self, s, step))
-    }
+    goes_by_steps!();
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut all = vec![
             Property::always("no more is stored than is counted", Scan::is_counted),
             Property::always("when all is quiet just what is stored is used", Scan::is_exact),
             Property::sometimes("a scan is committed", Scan::is_scanned),
             Property::sometimes("all is quiet", |model: &Scan, s: &S| model.is_quiet(s) && model.is_scanned(s)),
             Property::sometimes("a dead epoch settles itself", |_, s: &S| s.fate == Fate::Settled),
-        ]
+        ];
+        if self.jobs.remove {
+            all.push(Property::sometimes("a name is to be taken away behind a fence", |_, s: &S| s.removed_late));
+        }
+        all
     }
 }

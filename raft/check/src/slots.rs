@@ -16,6 +16,7 @@ use flotilla_model::{Amount, Command, CommandId, Envelope, Epoch, NodeId, Sessio
 use stateright::{Model, Property};
 pub use variant::Variant;
 
+use crate::explore::goes_by_steps;
 use crate::logs::{Logs, Symbol, register, unnumbered};
 use crate::world;
 
@@ -235,20 +236,7 @@ impl Slots {
 }
 
 impl Model for Slots {
-    type State = S;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<S> {
-        vec![step::begin(self)]
-    }
-
-    fn actions(&self, s: &S, steps: &mut Vec<Step>) {
-        step::possible(self, s, steps);
-    }
-
-    fn next_state(&self, s: &S, step: Step) -> Option<S> {
-        Some(step::take(self, s, step))
-    }
+    goes_by_steps!();
 
     fn properties(&self) -> Vec<Property<Self>> {
         let within = |model: &Slots, s: &S| model.acknowledging(s) <= model.limit;

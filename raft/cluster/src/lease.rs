@@ -15,6 +15,11 @@ pub const HOLDER_NS: u64 = TTL_MS * (100 - RHO_PERCENT) / 100 * 1_000_000;
 /// TTL(1 + 2 rho) + margin on the leader's clocks from its own apply of the renewal.
 pub const EXPIRY_NS: u64 = (TTL_MS * (100 + 2 * RHO_PERCENT) / 100 + MARGIN_MS) * 1_000_000;
 
+/// Whether a lease that ends so is over: by whichever of the clocks says so first (`PROTOCOL.md` 1.4).
+pub fn is_over(deadline: Clocks, now: Clocks) -> bool {
+    now.boot >= deadline.boot || now.raw >= deadline.raw
+}
+
 /// The node has no lease on this epoch any more: nothing of it may be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this node lost its lease in the cluster")]
@@ -67,9 +72,8 @@ impl Lease {
             return Err(LeaseLost);
         }
         let now = self.clock.now();
-        if now.boot >= self.boot_deadline.load(Ordering::Acquire)
-            || now.raw >= self.raw_deadline.load(Ordering::Acquire)
-        {
+        let (deadline, _) = self.deadline();
+        if is_over(deadline, now) {
             self.kill();
             return Err(LeaseLost);
         }

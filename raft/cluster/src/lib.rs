@@ -15,7 +15,7 @@ use flotilla_model::{Command, CommandId, Effect, LogIndex, NodeId, Reply, Reques
 pub use lease::{Lease, LeaseLost};
 pub use local::LocalCluster;
 use tokio::sync::watch;
-pub use voters::voter_notes;
+pub use voters::{promotion, voter_notes};
 
 /// A command's answer with the index at which it was applied.
 #[derive(Clone, Debug)]

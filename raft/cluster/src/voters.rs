@@ -1,4 +1,16 @@
-//! What an operator is told about the number of voters.
+//! The number of voters: who becomes one, and what an operator is told about it.
+
+use std::collections::BTreeSet;
+
+/// More voters only make each commit wait for more disks.
+pub const MOST_VOTERS: usize = 7;
+
+/// Who becomes a voter: one where the voters are even in number, the first of two where they are odd.
+pub fn promotion<N: Ord + Copy>(voters: usize, ready: &BTreeSet<N>) -> Option<N> {
+    let needed = if voters.is_multiple_of(2) { 1 } else { 2 };
+    let room = voters + needed <= MOST_VOTERS;
+    (room && ready.len() >= needed).then(|| ready.first().copied()).flatten()
+}
 
 /// Why the voters are not what one would expect, for people. Nothing if they are as they should be.
 pub fn voter_notes(voters: usize, learners: usize) -> Vec<String> {

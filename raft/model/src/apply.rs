@@ -4,6 +4,7 @@ mod account;
 mod add_slot;
 mod admit_node;
 mod adopt_storage;
+mod change_of_role;
 mod change_user;
 mod close_session;
 mod create_user;
@@ -18,6 +19,7 @@ mod kill_session;
 mod make_join_token;
 mod marker_written;
 mod narrowing;
+mod note;
 mod once;
 mod open_session;
 mod put_api_key;
@@ -116,5 +118,7 @@ fn dispatch(scope: &mut Scope<'_>, id: CommandId, command: &Command) -> Reply {
         Command::AdmitNode(command) => admit_node::apply(scope, command),
         Command::RemoveNode(command) => remove_node::apply(scope, command),
         Command::ResealSecrets(command) => reseal_secrets::apply(scope, command),
+        Command::ChangeOfRole(command) => change_of_role::apply(scope, command),
+        Command::Note(command) => note::apply(scope, command),
     }
 }

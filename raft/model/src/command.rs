@@ -87,4 +87,6 @@ pub enum Command {
     AdmitNode(AdmitNode),
     RemoveNode(RemoveNode),
     ResealSecrets(ResealSecrets),
+    ChangeOfRole(ChangeOfRole),
+    Note(Note),
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Note;
 use crate::{
     AccountId, CutReason, Epoch, FieldChange, LogIndex, NodeId, RecordKind, SessionId, StorageName, Username, WallTime,
 };
@@ -126,5 +127,13 @@ pub enum Fact {
     AccountRemoved {
         account: AccountId,
         root: String,
+    },
+    /// What an administrator did beside the log.
+    Noted(Note),
+    /// An administrator asked for a scan.
+    ScanAsked {
+        account: AccountId,
+        root: String,
+        force: bool,
     },
 }

@@ -52,6 +52,8 @@ pub struct Indices {
     pub accounts_by_root: OrdMap<Root, AccountId>,
     pub users_by_account: OrdSet<(AccountId, Username)>,
     pub account_users: OrdMap<AccountId, AccountUsers>,
+    /// How many of an account's users have a role.
+    pub role_users: OrdMap<(AccountId, Name), u32>,
     /// Roots that are some user's home, and those of them with a limited user.
     pub used_roots: OrdMap<Root, AccountId>,
     pub limited_roots: OrdMap<Root, AccountId>,
@@ -97,6 +99,12 @@ impl Indices {
         if before.is_some_and(User::names_records) || after.is_some_and(User::names_records) {
             self.references(before.map(named), after.map(named));
         }
+        let belongs = |user: &User| user.role.clone().map(|role| (user.account, role));
+        let (was, is) = (before.and_then(belongs), after.and_then(belongs));
+        if was != is {
+            was.into_iter().for_each(|key| self.count_role(key, u32::wrapping_sub));
+            is.into_iter().for_each(|key| self.count_role(key, u32::wrapping_add));
+        }
         let place = |user: &User| (user.account, user.limits().is_none());
         if before.map(place) == after.map(place) {
             return;
@@ -138,6 +146,13 @@ impl Indices {
         if let Some(row) = after {
             self.tokens_by_hash.insert(row.hash, row.name.clone());
             of_admin(row).map(|key| self.tokens_by_admin.insert(key));
+        }
+    }
+
+    fn count_role(&mut self, key: (AccountId, Name), change: fn(u32, u32) -> u32) {
+        match change(self.role_users.get(&key).copied().unwrap_or_default(), 1) {
+            0 => _ = self.role_users.remove(&key),
+            count => _ = self.role_users.insert(key, count),
         }
     }
 

@@ -115,6 +115,10 @@ impl State {
         let rows = self.indices.referrers.range((Bound::Included(from), Bound::Unbounded));
         rows.take_while(move |row| row.0 == kind && row.1 == name).map(|row| &row.2)
     }
+    /// The answer of an outside caller's request, while it is kept.
+    pub fn answer_of(&self, request: RequestId) -> Option<&Reply> {
+        self.answered_requests.get(&request).map(|row| &row.reply)
+    }
     /// Epochs that are over and of which rows remain.
     pub fn dead_epochs(&self) -> impl Iterator<Item = &Arc<DeadEpoch>> {
         self.dead_epochs.rows()

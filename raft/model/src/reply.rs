@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, Epoch, Limits, LogIndex, LogTime, NodeId, SessionId, StorageName, Username, WallTime};
+use crate::{Amount, Epoch, Limits, LogIndex, LogTime, Name, NodeId, SessionId, StorageName, Username, WallTime};
 
 pub type Reply = Result<Done, Refusal>;
 
@@ -121,6 +121,8 @@ pub enum Refusal {
     Account(AccountRefusal),
     #[error("invalid: {0}")]
     Invalid(String),
+    #[error("home_dir: {home} is not the own of role {role}: {why}")]
+    HomeOfOthers { role: Name, home: String, why: String },
 }
 
 impl Refusal {

@@ -21,7 +21,7 @@ use super::wire::peer_server::Peer;
 use crate::core::Core;
 use crate::lease::Renewal;
 use crate::manage::Manager;
-use crate::snapshot::{SnapshotFile, receiving_path};
+use crate::snapshot::SnapshotFile;
 
 /// A question about cuts waits at most this long, whatever was asked.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -59,30 +59,24 @@ fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
 }
 
 impl PeerService {
-    /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails.
+    /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails or the sender goes away.
     async fn receive(&self, stream: &mut Streaming<Frame>) -> Result<SnapshotFile, Status> {
         let number = self.received.fetch_add(1, Ordering::Relaxed);
-        let path = receiving_path(&self.snapshot_dir, number);
-        let written = async {
-            let mut file = tokio::fs::File::create(&path).await.map_err(failed)?;
-            let mut size = 0;
-            while let Some(chunk) = stream.message().await? {
-                size += chunk.body.len() as u64;
-                if size > SNAPSHOT_MAX {
-                    return Err(Status::resource_exhausted("the snapshot is too large"));
-                }
-                file.write_all(&chunk.body).await.map_err(failed)?;
+        let snapshot = SnapshotFile::receiving(&self.snapshot_dir, number);
+        // Not on another thread: it would make the file after a call that was given up has removed it.
+        let mut file = tokio::fs::File::from_std(std::fs::File::create(&snapshot.path).map_err(failed)?);
+        let (mut size, mut chunks) = (0, 0);
+        while let Some(chunk) = stream.message().await? {
+            (size, chunks) = (size + chunk.body.len() as u64, chunks + 1);
+            if size > SNAPSHOT_MAX {
+                return Err(Status::resource_exhausted("the snapshot is too large"));
             }
-            file.flush().await.map_err(failed)?;
-            file.sync_all().await.map_err(failed)
-        };
-        match written.await {
-            Ok(()) => Ok(SnapshotFile { path }),
-            Err(status) => {
-                let _ = tokio::fs::remove_file(&path).await;
-                Err(status)
-            }
+            file.write_all(&chunk.body).await.map_err(failed)?;
         }
+        file.flush().await.map_err(failed)?;
+        file.sync_all().await.map_err(failed)?;
+        tracing::info!(event = "snapshot_received", bytes = size, chunks);
+        Ok(snapshot)
     }
 }
 

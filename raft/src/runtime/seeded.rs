@@ -17,6 +17,9 @@ use rand::rngs::StdRng;
 #[cfg(not(tokio_unstable))]
 compile_error!("a simulation seeds tokio's select!, which needs RUSTFLAGS=\"--cfg tokio_unstable\" (`make sim`)");
 
+#[cfg(not(debug_assertions))]
+compile_error!("the feature `simulation` is for tests (`make sim`): a release must not hold it");
+
 thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
 }

@@ -38,6 +38,12 @@ struct Inner {
     known: Mutex<Known>,
 }
 
+impl Known {
+    fn is_purged(&self, index: u64) -> bool {
+        self.purged.is_some_and(|purged| index <= purged.index)
+    }
+}
+
 /// Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub struct LogStore {
@@ -173,6 +179,12 @@ impl LogStore {
 pub struct Shown(Weak<Inner>);
 
 impl Shown {
+    /// Whether this entry is gone from the log, into a snapshot.
+    pub fn is_purged(&self, index: u64) -> bool {
+        let Some(inner) = self.0.upgrade() else { return false };
+        inner.known.lock().expect("no panic while the log's bookkeeping is locked").is_purged(index)
+    }
+
     /// The term of the vote and the index of the last entry; `None` when the store is closed.
     pub fn now(&self) -> Option<(u64, u64)> {
         let inner = self.0.upgrade()?;
@@ -230,7 +242,12 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.known().vote)
     }
 
+    /// None where the range begins before the log does. After a failed append the engine may take up the command again with which it
+    /// once began to replicate; what is left of such a range does not follow what the request names, and would make a hole in a follower's log.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
+        if self.known().is_purged(start) {
+            return Ok(Vec::new());
+        }
         self.read(start, end, READ_BYTES).await
     }
 }

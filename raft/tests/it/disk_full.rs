@@ -21,7 +21,7 @@ async fn a_node_whose_disk_is_full_stops_with_a_reason_and_loses_nothing() {
         return fill_and_free(Path::new(&place)).await;
     }
     if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
-        return println!("skipped: this user may not mount a small file system (unshare -m)");
+        return crate::cluster::lacks("this user may not mount a small file system (unshare -m)");
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let name = "disk_full::a_node_whose_disk_is_full_stops_with_a_reason_and_loses_nothing";

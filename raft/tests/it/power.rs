@@ -19,11 +19,11 @@ const AROUND: usize = 10;
 /// Moves looked at so closely.
 const MOVES: usize = 4;
 
-/// `None`, with the reason said, where processes cannot be traced.
+/// `None` where processes cannot be traced and the caller of the tests said that such tests may be left out.
 fn strace() -> Option<()> {
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
     if !works {
-        println!("skipped: strace is not installed or may not trace here (make test-needs)");
+        crate::cluster::lacks("strace is not installed or may not trace here (make test-needs)");
     }
     works.then_some(())
 }

@@ -93,6 +93,17 @@ async fn truncation_and_purge_are_there_after_a_reopen() {
     assert_eq!(found.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>(), (11..=30).collect::<Vec<_>>());
 }
 
+/// A follower that is sent what is left of such a range has a hole in its log.
+#[tokio::test]
+async fn a_range_that_begins_before_the_log_has_no_entries_to_replicate() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut store = filled(&dir.path().join("log")).await;
+    store.purge(log_id(10)).await.expect("the purge");
+    assert!(store.limited_get_log_entries(10, 41).await.expect("read").is_empty());
+    let found = store.limited_get_log_entries(11, 41).await.expect("read");
+    assert_eq!(found.first().map(|entry| entry.log_id.index), Some(11));
+}
+
 /// Changes the store behind its back, through the engine.
 async fn tamper(dir: &Path, change: impl Fn(&sled::Tree)) {
     drop(filled(dir).await);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use flotilla_cluster::lease::is_over;
 use flotilla_cluster::{Agent, Changed, Clocks, Lease, ProbeAnswer, SubmitError};
 use flotilla_model::command::{CloseSession, OpenSession};
 use flotilla_model::{Amount, Command, CommandId, Done, LogIndex, NodeId, Reply, SessionId, State, User, Username};
@@ -45,7 +46,7 @@ pub struct Sessions {
 /// Whether a lease is alive by these clocks, without touching it.
 pub fn lives(lease: &Lease, now: Clocks) -> bool {
     let (deadline, dead) = lease.deadline();
-    !dead && now.boot < deadline.boot && now.raw < deadline.raw
+    !dead && !is_over(deadline, now)
 }
 
 #[async_trait]

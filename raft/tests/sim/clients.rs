@@ -1,6 +1,6 @@
 //! Administration from outside: requests to any node, repeated under their id when nobody knows what became of them, and reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Clients {
     made: u64,
     /// Shortest and longest pause between requests, in ms.
     pace: (u64, u64),
+    /// Nodes that stood still at the last ms.
+    standing: BTreeSet<u64>,
 }
 
 impl Clients {
@@ -71,6 +73,7 @@ impl Clients {
             next_at: 500,
             made: 0,
             pace: (5, slowest),
+            standing: BTreeSet::new(),
         }
     }
 
@@ -86,9 +89,21 @@ impl Clients {
         for request in due {
             self.send(now, nodes, request);
         }
+        self.ask_who_stood(nodes);
         if wanted && now >= self.next_at && self.flights.len() < FLIGHTS {
             self.next_at = now + self.rng.between(self.pace.0, self.pace.1);
             self.begin(now, nodes);
+        }
+    }
+
+    /// Who waited for a node that stood still asks it at once.
+    fn ask_who_stood(&mut self, nodes: &[Node]) {
+        let standing = nodes.iter().filter(|node| node.paused.is_some()).map(|node| node.id).collect();
+        let stood = std::mem::replace(&mut self.standing, standing);
+        for node in nodes.iter().filter(|node| stood.contains(&node.id) && node.runs()) {
+            if let Some(core) = node.core() {
+                self.read(node, core);
+            }
         }
     }
 

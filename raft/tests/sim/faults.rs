@@ -1,5 +1,7 @@
 //! What goes wrong, and when, by the seed: processes, power, links, disks, pauses, and what operators do at the wrong moment.
 
+use flotilla_model::{Epoch, LogIndex};
+
 use crate::net::{Link, Net};
 use crate::node::{Node, Pause};
 use crate::oracle::Oracle;
@@ -10,8 +12,12 @@ enum Undo {
     Start(usize),
     Resume(usize),
     Links,
-    /// Not undone: a node is cut off again.
-    Isolate(u64),
+    /// A node hears again.
+    Hear(usize),
+    /// It is cut off again once it has applied so much, or at this time.
+    CutAgain(usize, LogIndex, u64),
+    /// It is back, with the epoch that it held when it was cut off.
+    Back(usize, Option<Epoch>),
     Disk(usize),
 }
 
@@ -20,7 +26,14 @@ pub struct FaultCounts {
     pub kills: u64,
     pub power_cuts: u64,
     pub pauses: u64,
+    /// Leaders that were suspended until another was elected, and woke in the belief that they lead.
+    pub overtaken: u64,
     pub links: u64,
+    pub flaps: u64,
+    /// Flaps in which the node had caught up before it was cut off again …
+    pub caught_up: u64,
+    /// … and lost its lease in the log meanwhile.
+    pub ended_cut: u64,
     pub disks: u64,
     pub snapshots: u64,
     pub transfers: u64,
@@ -28,14 +41,25 @@ pub struct FaultCounts {
 
 impl FaultCounts {
     pub fn total(self) -> u64 {
-        self.kills + self.power_cuts + self.pauses + self.links + self.disks + self.snapshots + self.transfers
+        self.kills
+            + self.power_cuts
+            + self.pauses
+            + self.links
+            + self.flaps
+            + self.disks
+            + self.snapshots
+            + self.transfers
     }
 
     pub fn add(&mut self, other: FaultCounts) {
         self.kills += other.kills;
         self.power_cuts += other.power_cuts;
         self.pauses += other.pauses;
+        self.overtaken += other.overtaken;
         self.links += other.links;
+        self.flaps += other.flaps;
+        self.caught_up += other.caught_up;
+        self.ended_cut += other.ended_cut;
         self.disks += other.disks;
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
@@ -63,7 +87,7 @@ impl Faults {
         self.undo = later;
         let due: Vec<(u64, Undo)> = due;
         for (_, undo) in due {
-            self.undone(undo, nodes, oracle);
+            self.undone(now, undo, nodes, oracle);
         }
         self.restart_failed(now, nodes, oracle);
         if now >= self.next_at {
@@ -73,11 +97,12 @@ impl Faults {
     }
 
     /// Everything works again from here on.
-    pub fn end(&mut self, nodes: &mut [Node], oracle: &Oracle) {
+    pub fn end(&mut self, now: u64, nodes: &mut [Node], oracle: &Oracle) {
         oracle.note(|| "faults end".to_owned());
         for (_, undo) in std::mem::take(&mut self.undo) {
-            self.undone(undo, nodes, oracle);
+            self.undone(now, undo, nodes, oracle);
         }
+        self.undo.clear();
         self.net.heal();
     }
 
@@ -96,19 +121,32 @@ impl Faults {
         }
     }
 
-    fn undone(&mut self, undo: Undo, nodes: &mut [Node], oracle: &Oracle) {
+    fn undone(&mut self, now: u64, undo: Undo, nodes: &mut [Node], oracle: &Oracle) {
         match undo {
             Undo::Start(at) if !nodes[at].is_up() => nodes[at].start(),
             Undo::Start(_) => {}
             Undo::Resume(at) => {
                 oracle.note(|| format!("node {} goes on", nodes[at].id));
-                nodes[at].paused = None;
+                let suspended = nodes[at].paused.take() == Some(Pause::Suspend);
+                let leads = nodes[at].leads().is_some_and(|term| term < oracle.last_term());
+                self.counts.overtaken += u64::from(suspended && leads);
             }
             Undo::Links => {
                 oracle.note(|| "links heal".to_owned());
                 self.net.heal();
             }
-            Undo::Isolate(one) => self.isolate(one, false, nodes, oracle),
+            Undo::Hear(at) => {
+                oracle.note(|| format!("node {} hears again", nodes[at].id));
+                self.net.heal();
+                self.undo.push((now + 1, Undo::CutAgain(at, oracle.last_index(), now + 2_500)));
+            }
+            Undo::CutAgain(at, missed, latest) => self.cut_again(now, at, missed, latest, nodes, oracle),
+            Undo::Back(at, epoch) => {
+                let node = nodes[at].id;
+                self.counts.ended_cut += u64::from(epoch.is_some_and(|epoch| oracle.has_ended(node, epoch)));
+                oracle.note(|| format!("node {node} is back"));
+                self.net.heal();
+            }
             Undo::Disk(at) => nodes[at].disk.set_slow(0),
         }
     }
@@ -118,8 +156,9 @@ impl Faults {
             0..=16 => self.kill(now, nodes, oracle),
             17..=28 => self.cut_power(now, nodes, oracle),
             29..=42 => self.pause(now, nodes, oracle),
-            43..=47 => self.flap(now, nodes, oracle),
-            48..=69 => self.break_links(now, nodes, oracle),
+            43..=69 if self.is_flapping() => {}
+            43..=49 => self.flap(now, nodes, oracle),
+            50..=69 => self.break_links(now, nodes, oracle),
             70..=81 => self.hurt_disk(now, nodes, oracle),
             82..=91 => self.snapshot(nodes, oracle),
             _ => self.transfer(nodes, oracle),
@@ -128,9 +167,7 @@ impl Faults {
 
     /// One in three faults strikes the leader.
     fn victim(&mut self, nodes: &[Node]) -> usize {
-        let leads =
-            |node: &Node| node.core().is_some_and(|core| core.shared.leader().is_some_and(|id| id.0 == node.id));
-        let leader = nodes.iter().position(leads);
+        let leader = nodes.iter().position(|node| node.leads().is_some());
         match leader {
             Some(leader) if self.rng.permille(350) => leader,
             _ => self.rng.below(nodes.len() as u64) as usize,
@@ -160,10 +197,10 @@ impl Faults {
     fn cut_power(&mut self, now: u64, nodes: &mut [Node], oracle: &Oracle) {
         let all = self.rng.permille(300);
         let one = self.victim(nodes);
-        for at in 0..nodes.len() {
-            if nodes[at].is_up() && (all || at == one) {
-                oracle.note(|| format!("node {} loses power", nodes[at].id));
-                nodes[at].power_cut();
+        for (at, node) in nodes.iter_mut().enumerate() {
+            if node.is_up() && (all || at == one) {
+                oracle.note(|| format!("node {} loses power", node.id));
+                node.power_cut();
                 self.counts.power_cuts += 1;
                 let after = self.outage().min(5_000);
                 self.undo.push((now + after, Undo::Start(at)));
@@ -176,7 +213,8 @@ impl Faults {
         if !nodes[at].runs() {
             return;
         }
-        let pause = if self.rng.permille(250) { Pause::Suspend } else { Pause::Stop };
+        let suspends = if nodes[at].leads().is_some() { 500 } else { 250 };
+        let pause = if self.rng.permille(suspends) { Pause::Suspend } else { Pause::Stop };
         let long = self.rng.between(6_000, 18_000);
         let after = if self.rng.permille(300) { long } else { self.outage() };
         oracle.note(|| format!("node {} stands still: {pause:?} {after} ms", nodes[at].id));
@@ -220,16 +258,34 @@ impl Faults {
         self.undo.push((now + after, Undo::Links));
     }
 
-    /// A node is cut off, or only hears nothing, is back for a moment in which it hears what it missed, and cut off again.
+    /// A node is cut off, or only hears nothing, hears late what it missed, and is cut off as soon as it has.
     fn flap(&mut self, now: u64, nodes: &[Node], oracle: &Oracle) {
-        let one = nodes[self.victim(nodes)].id;
-        self.counts.links += 1;
+        let at = self.victim(nodes);
+        self.counts.flaps += 1;
         let deaf = self.rng.permille(600);
-        self.isolate(one, deaf, nodes, oracle);
-        let back = now + self.rng.between(700, 5_500);
-        let again = back + self.rng.between(20, 1_400);
-        let over = again + self.rng.between(2_000, 9_000);
-        self.undo.extend([(back, Undo::Links), (again, Undo::Isolate(one)), (over, Undo::Links)]);
+        self.undo.retain(|(_, undo)| !matches!(undo, Undo::Links));
+        self.net.heal();
+        self.isolate(nodes[at].id, deaf, nodes, oracle);
+        let back = now + self.rng.between(700, 4_000);
+        self.undo.push((back, Undo::Hear(at)));
+    }
+
+    /// What belongs together is not disturbed by other links.
+    fn is_flapping(&self) -> bool {
+        self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Hear(_) | Undo::CutAgain(..) | Undo::Back(..)))
+    }
+
+    fn cut_again(&mut self, now: u64, at: usize, missed: LogIndex, latest: u64, nodes: &[Node], oracle: &Oracle) {
+        let node = &nodes[at];
+        let caught_up = oracle.applied_by(node.id) >= missed;
+        if !caught_up && now < latest {
+            return self.undo.push((now + 1, Undo::CutAgain(at, missed, latest)));
+        }
+        self.counts.caught_up += u64::from(caught_up);
+        self.isolate(node.id, false, nodes, oracle);
+        let lease = node.with_core(|core| core.shared.lease.borrow().clone()).flatten();
+        let after = self.rng.between(3_000, 11_000);
+        self.undo.push((now + after, Undo::Back(at, lease.map(|lease| lease.epoch()))));
     }
 
     fn isolate(&self, one: u64, only_deaf: bool, nodes: &[Node], oracle: &Oracle) {

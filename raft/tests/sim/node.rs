@@ -155,6 +155,15 @@ impl Node {
         self.process.as_ref()?.core.lock().expect("no panic while the core is set").as_ref().map(look)
     }
 
+    /// The term in which it says that it leads.
+    pub fn leads(&self) -> Option<u64> {
+        let leads = |core: &Core| {
+            let leadership = core.shared.leadership.borrow();
+            (leadership.leader.map(|leader| leader.0) == Some(self.id)).then_some(leadership.term)
+        };
+        self.with_core(leads).flatten()
+    }
+
     pub fn sessions(&self) -> Option<&Arc<Sessions>> {
         self.process.as_ref().map(|process| &process.sessions)
     }
@@ -248,9 +257,11 @@ impl Node {
             self.boot_ahead += 1;
         }
         let passed = self.local - before;
-        if self.paused.is_some() {
-            self.owed += passed;
-            return;
+        match self.paused {
+            Some(Pause::Stop) => return self.owed += passed,
+            // Nothing reaches a machine that sleeps, and nobody keeps it.
+            Some(Pause::Suspend) => return drop(self.world.net.arrivals(self.id)),
+            None => {}
         }
         self.set_clock(now);
         let arrivals = self.world.net.arrivals(self.id);

@@ -5,7 +5,7 @@ mod promises;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use flotilla_model::{Command, CommandId, Done, Entry, Envelope, LogIndex, Reply, State, invariant};
+use flotilla_model::{Command, CommandId, Done, Entry, Envelope, Epoch, LogIndex, NodeId, Reply, State, invariant};
 use flotilla_raft::testing::LogId;
 use flotilla_raft::testing::simulation::Witness;
 use sha2::{Digest, Sha256};
@@ -143,6 +143,11 @@ impl Oracle {
         self.inner().states.last_key_value().is_some_and(|(_, state)| state.nodes().count() == count)
     }
 
+    /// Whether the log has ended an epoch of a node.
+    pub fn has_ended(&self, node: u64, epoch: Epoch) -> bool {
+        self.inner().states.last_key_value().is_some_and(|(_, state)| !state.epoch_alive(NodeId(node), epoch))
+    }
+
     pub fn last_index(&self) -> LogIndex {
         self.inner().rows.last_key_value().map_or(0, |(index, _)| *index)
     }
@@ -225,11 +230,11 @@ impl Inner {
             matches!((&one.command, reply), (Command::Expire(_), Ok(Done::Revision(_))))
         };
         self.counts.expired += commands.iter().zip(replies).filter(expired).count() as u64;
+        for (envelope, reply) in commands.iter().zip(replies) {
+            self.taken(index, envelope, reply);
+        }
         let replies: Vec<(CommandId, Reply)> =
             commands.iter().map(|envelope| envelope.id).zip(replies.iter().cloned()).collect();
-        for (id, reply) in &replies {
-            self.taken(index, *id, reply);
-        }
         let row = Row { term: id.leader_id.term, entry: entry.map(<[u8]>::to_vec), replies, hash: state.hash() };
         self.rows.insert(index, row);
         self.states.insert(index, state.clone());

@@ -137,7 +137,7 @@ impl Run {
         if self.oracle.violation().is_some() {
             return;
         }
-        self.faults.end(&mut self.nodes, &self.oracle);
+        self.faults.end(self.now, &mut self.nodes, &self.oracle);
         self.wants_ops.store(false, Ordering::Relaxed);
         let until = self.now + CALM;
         let mut words: Option<Vec<u64>> = None;
@@ -194,11 +194,7 @@ impl Run {
 
     fn look(&mut self) {
         for node in self.nodes.iter().filter(|node| node.runs()) {
-            let leads = node.with_core(|core| {
-                let leadership = core.shared.leadership.borrow();
-                (leadership.leader.map(|leader| leader.0) == Some(node.id)).then_some(leadership.term)
-            });
-            if let Some(term) = leads.flatten() {
+            if let Some(term) = node.leads() {
                 self.oracle.leads(node.id, term);
             }
         }

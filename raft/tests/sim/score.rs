@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{Sum, seeds};
 
 /// Bugs that live below the sessions' and storages' code: what this ring is to find.
-pub const BUGS: [&str; 9] = [
+pub const BUGS: [&str; 11] = [
     "no-sync",
     "vote-not-written",
     "stale-read",
@@ -20,6 +20,8 @@ pub const BUGS: [&str; 9] = [
     "close-before-open",
     "answer-before-apply",
     "leader-restored",
+    "extension-from-apply",
+    "lease-read",
 ];
 
 /// Looks for one planted bug. Prints how long it took; fails if it was not found.

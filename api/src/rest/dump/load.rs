@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use flotilla_cluster::new_request_id;
-use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, Name, RoleSpec, UserSpec, Username};
+use flotilla_model::{AdminSpec, FolderSpec, GroupSpec, Name, RecordKind, RequestId, RoleSpec, UserSpec, Username};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,10 +15,10 @@ use crate::access::Verb;
 use crate::error::{ApiError, Code};
 use crate::rest::json::UserBody;
 use crate::rest::page::{Asked, Received, Sent, typed};
-use crate::rest::records::named;
+use crate::rest::records::{named, path};
 use crate::rest::reply::{self, Answer, Message};
 use crate::rest::shape::Shape;
-use crate::rest::{Failed, Marks};
+use crate::rest::{Failed, Once};
 use crate::service::progress::Loading;
 use crate::service::{Caller, Changed, Service, both, union};
 
@@ -47,7 +47,7 @@ struct Loaded {
 pub(in crate::rest) async fn load(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
-    marks: Marks,
+    once: Once,
     Asked(query): Asked<LoadQuery>,
     body: Result<Sent<LoadBody>, Failed>,
 ) -> Result<Answer<Message>, Failed> {
@@ -60,9 +60,36 @@ pub(in crate::rest) async fn load(
         return Err(ApiError::invalid("mode, scan-quota: 0, 1 or 2").into());
     }
     let Sent(body) = body?;
-    let loading = service.loads.begin(marks.request_id.unwrap_or_else(new_request_id), body.rows() as u64);
-    let loaded = Loaded::read(&service, &loading, body).await?;
-    let writer = Writer { service: &service, caller: &caller, loading: &loading, only_new: query.mode == 1 };
+    let (id, records) = (once.request_id.unwrap_or_else(new_request_id), body.rows() as u64);
+    if let Some(index) = service.loaded_before(id).await? {
+        return Ok(reply::done(&Changed::repeated(index, id), RESTORED));
+    }
+    let loading = service.loads.begin(id, records);
+    let done = write(&service, &caller, &loading, &query, body).await;
+    let noted = match done {
+        Ok(done) => service.note_load(&caller, id, records).await.map(|noted| match done {
+            Some(done) => noted.and(done),
+            None => noted,
+        }),
+        Err(error) => Err(error),
+    };
+    // Its parts have ids of their own.
+    let changed = noted.map_err(|error| ApiError { request_id: Some(id), ..error })?;
+    Ok(reply::done(&changed, RESTORED))
+}
+
+const RESTORED: &str = "Data restored";
+
+/// Reads all of it, then writes all of it. Under one id each record is written once, however often the load is tried again.
+async fn write(
+    service: &Service,
+    caller: &Caller,
+    loading: &Loading,
+    query: &LoadQuery,
+    body: LoadBody,
+) -> Result<Option<Changed>, ApiError> {
+    let loaded = Loaded::read(service, loading, body).await?;
+    let writer = Writer { service, caller, loading, only_new: query.mode == 1 };
     let names: Vec<Username> = loaded.users.iter().map(|(name, _)| name.clone()).collect();
     let mut done = writer.kept(loaded.roles).await?;
     done = both(done, writer.kept(loaded.folders).await?);
@@ -70,17 +97,14 @@ pub(in crate::rest) async fn load(
     done = both(done, writer.users(loaded.users).await?);
     done = both(done, writer.kept(loaded.admins).await?);
     if query.mode == 2 {
-        done = both(done, service.disconnect_users(&caller, &names).await?);
+        done = both(done, service.disconnect_users(caller, &names).await?);
     }
     if query.scan_quota == 1 {
         for name in &names {
-            done = both(done, Some(service.want_scan(&caller, None, name.as_str(), false).await?));
+            done = both(done, Some(service.want_scan(caller, None, name.as_str(), false).await?));
         }
     }
-    Ok(match done {
-        Some(changed) => reply::done(&changed, "Data restored"),
-        None => Answer::at(service.applied_index(), Message::new("Data restored")),
-    })
+    Ok(done)
 }
 
 /// A dump: SFTPGo's or our own.
@@ -177,7 +201,7 @@ async fn kept_of<S: Shape>(
     let rows = rows.unwrap_or_default();
     let mut read = Vec::with_capacity(rows.len());
     for (at, row) in rows.into_iter().enumerate() {
-        let of_row = |error| in_row(S::PATH, at, error);
+        let of_row = |error| in_row(&path::<S>(), at, error);
         let body = S::Body::receive(row).map_err(of_row)?;
         let (name, spec) = S::spec(service, body).await.map_err(of_row)?;
         read.push((named::<S>(&name).map_err(of_row)?, spec));
@@ -213,46 +237,46 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Each row with the ids of its creation and of its replacement.
+    fn numbered<R>(&self, rows: Vec<R>) -> Vec<((RequestId, RequestId), R)> {
+        rows.into_iter().map(|row| (self.loading.next_ids(), row)).collect()
+    }
+
     async fn kept<S: Shape>(&self, rows: Vec<(Name, S)>) -> Result<Option<Changed>, ApiError> {
-        let write = async |(name, spec): (Name, S)| {
-            let made = self.service.create_record(self.caller, None, name.clone(), spec.clone()).await;
+        let write = async |((first, second), (name, spec)): ((RequestId, RequestId), (Name, S))| {
+            let made = self.service.create_record(self.caller, Some(first), name.clone(), spec.clone()).await;
             let done = match made.map(|(changed, ..)| changed) {
-                Err(error) if error.code == Code::AlreadyExists && self.only_new => {
-                    self.loading.wrote_one();
-                    return Ok(None);
-                }
+                Err(error) if error.code == Code::AlreadyExists && self.only_new => Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
-                    self.service.replace_record(self.caller, None, name.clone(), None, spec).await
+                    self.service.replace_record(self.caller, Some(second), name.clone(), None, spec).await.map(Some)
                 }
-                made => made,
+                made => made.map(Some),
             };
             self.loading.wrote_one();
-            done.map(Some).map_err(|error| written(S::KIND.word(), name.as_str(), error))
+            done.map_err(|error| written(S::KIND, name.as_str(), error))
         };
-        union(rows, write).await
+        union(self.numbered(rows), write).await
     }
 
     async fn users(&self, rows: Vec<(Username, UserSpec)>) -> Result<Option<Changed>, ApiError> {
-        let write = async |(name, spec): (Username, UserSpec)| {
-            let made = self.service.create_user(self.caller, None, name.clone(), spec.clone()).await;
+        let write = async |((first, second), (name, spec)): ((RequestId, RequestId), (Username, UserSpec))| {
+            let made = self.service.create_user(self.caller, Some(first), name.clone(), spec.clone()).await;
             let done = match made.map(|created| created.changed) {
-                Err(error) if error.code == Code::AlreadyExists && self.only_new => {
-                    self.loading.wrote_one();
-                    return Ok(None);
-                }
+                Err(error) if error.code == Code::AlreadyExists && self.only_new => Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
-                    self.service.replace_user(self.caller, None, name.clone(), None, spec).await
+                    self.service.replace_user(self.caller, Some(second), name.clone(), None, spec).await.map(Some)
                 }
-                made => made,
+                made => made.map(Some),
             };
             self.loading.wrote_one();
-            done.map(Some).map_err(|error| written("user", name.as_str(), error))
+            done.map_err(|error| written(RecordKind::User, name.as_str(), error))
         };
-        union(rows, write).await
+        union(self.numbered(rows), write).await
     }
 }
 
-fn written(word: &str, name: &str, error: ApiError) -> ApiError {
+fn written(kind: RecordKind, name: &str, error: ApiError) -> ApiError {
+    let word = kind.word();
     let message = format!("{word} {name}: {} (what stands before it in the dump may be loaded already)", error.message);
     ApiError { message, definite: false, ..error }
 }

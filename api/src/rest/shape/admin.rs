@@ -126,8 +126,6 @@ struct AdminFiltersShown {
 
 impl Shape for AdminSpec {
     const KEY: &'static str = "username";
-    const WORD: &'static str = "Admin";
-    const PATH: &'static str = "admins";
 
     type Body = AdminBody;
     type Shown = AdminShown;

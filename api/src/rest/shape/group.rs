@@ -142,8 +142,6 @@ enum Mounted {
 
 impl Shape for GroupSpec {
     const KEY: &'static str = "name";
-    const WORD: &'static str = "Group";
-    const PATH: &'static str = "groups";
 
     type Body = GroupBody;
     type Shown = GroupShown;

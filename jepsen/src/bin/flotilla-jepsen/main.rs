@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flotilla_jepsen::cluster::{self, Options};
 use flotilla_jepsen::nemesis::Fault;
-use flotilla_jepsen::net::{bridge, relay};
+use flotilla_jepsen::net::{bridge, relay, wire};
 use flotilla_jepsen::probe::Machine;
 use flotilla_jepsen::run::{self, Plan};
 use flotilla_jepsen::workload::Workload;
@@ -73,6 +73,9 @@ enum Command {
     /// Hand TCP connections on (used by the lab).
     #[command(hide = true)]
     Relay { listen: SocketAddr, to: SocketAddr },
+    /// Be a node's wires to these others (used by the lab).
+    #[command(hide = true)]
+    Wire { nodes: Vec<usize> },
 }
 
 #[derive(clap::Args)]
@@ -109,9 +112,6 @@ struct RunArgs {
     port_offset: u16,
 }
 
-/// Log entries between snapshots, with the fault `snapshots`: some seconds' worth.
-const SNAPSHOT_ENTRIES: u64 = 300;
-
 fn main() {
     match outcome(Cli::parse().command) {
         Ok(code) => std::process::exit(code),
@@ -143,6 +143,10 @@ fn outcome(command: Command) -> Result<i32> {
         }
         Command::Relay { listen, to } => {
             runtime()?.block_on(relay::run(listen, to))?;
+            Ok(0)
+        }
+        Command::Wire { nodes } => {
+            runtime()?.block_on(wire::run(&nodes))?;
             Ok(0)
         }
         Command::Soak { hours, out, first_seed, results, arguments } => {
@@ -185,7 +189,9 @@ fn start(arguments: RunArgs) -> Result<i32> {
             port_offset: arguments.port_offset,
             fault_disks: faults.iter().any(|fault| fault.needs().contains(&"fuse")),
             small_disks: faults.contains(&Fault::DiskFull),
-            snapshot_entries: faults.contains(&Fault::Snapshots).then_some(SNAPSHOT_ENTRIES),
+            wires: faults.contains(&Fault::Delay) || faults.contains(&Fault::Corrupt),
+            wall_clocks: faults.contains(&Fault::WallClock),
+            snapshot_entries: faults.iter().filter_map(|fault| fault.snapshot_entries()).min(),
         },
         faults,
         stop_at_violation: arguments.stop_at_violation,

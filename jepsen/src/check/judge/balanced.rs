@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::FAULTS;
+use super::faults::{Disturbance, disturbances, disturbed};
 use super::{storage, text};
 use crate::check::Findings;
 use crate::check::files;
@@ -10,12 +10,12 @@ use crate::content::Saw;
 use crate::history::{Kind, Operation, Record};
 
 /// Faults in which a node gives all its slots back before it ends.
-const ORDERLY: [&str; 4] = ["rolling", "drain", "transfer", "snapshots"];
+const ORDERLY: [&str; 3] = ["rolling", "drain", "transfer"];
 
 pub(super) fn of(records: &[Record], operations: &[Operation]) -> Findings {
     let mut findings = Findings::new("W10 uploads through a balancer");
-    let faults = records.iter().filter(|record| record.f == FAULTS).filter_map(|record| record.value.as_array());
-    let orderly = faults.flatten().all(|fault| ORDERLY.iter().any(|name| fault == name));
+    let faults = disturbances(records, operations).into_iter();
+    let losses: Vec<Disturbance> = faults.filter(|fault| !ORDERLY.contains(&fault.name.as_str())).collect();
     for upload in operations.iter().filter(|one| one.f == "W10.upload") {
         findings.checked += 1;
         match upload.outcome {
@@ -27,7 +27,11 @@ pub(super) fn of(records: &[Record], operations: &[Operation]) -> Findings {
         let limits = upload.answer["limits"].as_u64().unwrap_or(0);
         findings.count("tries", upload.answer["tries"].as_u64().unwrap_or(0));
         findings.count("tries refused for the limit", limits);
-        if orderly && limits > 0 {
+        if upload.answered == u64::MAX || disturbed(&losses, upload.invoked, upload.answered) {
+            continue;
+        }
+        findings.count("uploads judged for slots", 1);
+        if limits > 0 {
             let what =
                 format!("{}: refused for the limit {limits} times although no node was lost", text(upload, "path"));
             findings.violated("D-slots", upload.invoked, what);
@@ -38,6 +42,7 @@ pub(super) fn of(records: &[Record], operations: &[Operation]) -> Findings {
         let own = || text(operation, "path");
         match operation.f.as_str() {
             "W10.put" => {
+                storage::closed(operation, &mut findings);
                 let write = storage::write(operation, operation.asked["content"].as_u64());
                 paths.entry(own()).or_default().0.push(write);
             }

@@ -14,18 +14,41 @@ pub struct Disturbance {
     pub from: u64,
     /// When it was undone; `u64::MAX` if the run ended before.
     pub to: u64,
+    /// When its consequences are over: leases have run out, or the recovery has been.
+    pub settled: u64,
+}
+
+/// What a fault may leave lasts this long.
+const AFTER: u64 = 20_000_000_000;
+/// What it may leave once all nodes said after the last fault that they are ready.
+const AFTER_RECOVERY: u64 = 3_000_000_000;
+/// A machine that goes on is at once what it was, but for what waited meanwhile.
+const AFTER_STALL: u64 = 2_000_000_000;
+
+/// When all nodes were ready after the last fault.
+pub(super) fn recovered(operations: &[Operation]) -> Option<u64> {
+    operations.iter().filter(|one| one.f == "nemesis.recover" && one.is_ok()).map(|one| one.returned).max()
 }
 
 /// The faults of a history, in time, and when the machine itself stood still.
 pub fn disturbances(records: &[Record], operations: &[Operation]) -> Vec<Disturbance> {
     let stalls = records.iter().filter(|record| record.f == STALL).map(|record| {
         let ns = record.value["ms"].as_u64().unwrap_or(0) * 1_000_000;
-        Disturbance { name: STALL.to_owned(), from: record.time.saturating_sub(ns), to: record.time }
+        let (from, to) = (record.time.saturating_sub(ns), record.time);
+        Disturbance { name: STALL.to_owned(), from, to, settled: to + AFTER_STALL }
     });
+    let recovered = recovered(operations);
+    let settled = |to: u64| {
+        let rest = recovered.filter(|at| *at >= to).map_or(u64::MAX, |at| at + AFTER_RECOVERY);
+        rest.min(to.saturating_add(AFTER))
+    };
     let faults = operations.iter().filter_map(|operation| Some((operation.f.strip_prefix("nemesis.")?, operation)));
     faults
         .filter(|(_, operation)| operation.outcome != Kind::Fail)
-        .map(|(name, operation)| Disturbance { name: name.to_owned(), from: operation.invoked, to: operation.answered })
+        .map(|(name, operation)| {
+            let (from, to) = (operation.invoked, operation.answered);
+            Disturbance { name: name.to_owned(), from, to, settled: settled(to) }
+        })
         .chain(stalls)
         .collect()
 }
@@ -54,6 +77,9 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         if operation.answer["others_had_all_slots"] == true {
             findings.count(ALL_TAKEN, 1);
         }
+        if name == "flipped-bits" && operation.is_ok() {
+            flipped(operation, &mut findings);
+        }
         if operation.answer["leader"] == true {
             findings.count("faults of the leader", 1);
         }
@@ -62,16 +88,29 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
     let wanted = records.iter().filter(|record| record.f == FAULTS).filter_map(|record| record.value.as_array());
     let made = operations.iter().any(|operation| operation.f.strip_prefix("nemesis.") == Some(HOLDER));
     if made || wanted.flatten().any(|name| name == HOLDER) {
-        findings.require(TAKEOVERS, 1);
+        findings.require(ALL_TAKEN, 1);
     }
     findings
 }
 
+/// A node that refuses its files says so. One that its peers refuse, or whose damage harms nothing, is judged by all the other rules.
+fn flipped(operation: &Operation, findings: &mut Findings) {
+    let said = operation.answer["said"].as_str().unwrap_or_default();
+    let refused = operation.answer["refused"] == true;
+    let what = match (refused, operation.answer["ready"] == true) {
+        (true, _) => "damaged files that the node refused",
+        (false, false) => "damaged files with which the node did not become ready",
+        (false, true) => "damaged files that harmed nothing",
+    };
+    findings.count(what, 1);
+    let names_it = ["damaged", "data/"].iter().any(|word| said.contains(word));
+    if refused && !names_it {
+        let text = format!("{} has flipped bits; the node ended with: {said}", operation.answer["flipped"]);
+        findings.violated("C-reason", operation.returned, text);
+    }
+}
+
 /// Whether anything was disturbed in a span, or so shortly before it that leases may still have been running out.
 pub(super) fn disturbed(faults: &[Disturbance], from: u64, to: u64) -> bool {
-    const AFTER: u64 = 20_000_000_000;
-    /// A machine that goes on is at once what it was, but for what waited meanwhile.
-    const AFTER_STALL: u64 = 2_000_000_000;
-    let after = |fault: &Disturbance| if fault.name == STALL { AFTER_STALL } else { AFTER };
-    faults.iter().any(|fault| fault.from <= to && from <= fault.to.saturating_add(after(fault)))
+    faults.iter().any(|fault| fault.from <= to && from <= fault.settled)
 }

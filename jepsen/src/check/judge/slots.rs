@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faults::{disturbances, disturbed};
+use super::faults::{Disturbance, disturbances, disturbed, recovered};
 use super::text;
 use crate::check::Findings;
 use crate::check::slots::{Limit, Refusal, Session, safe, spurious};
@@ -12,6 +12,8 @@ use crate::history::{Kind, Operation, Record};
 const CLOSING: u64 = 1_000_000_000;
 /// A slot whose connection was dropped, or that a fault has touched, is free after its lease, its probing and its waiting at the latest.
 const LOST: u64 = 20_000_000_000;
+/// Once all nodes are ready no lease of a lost session is left: its connection is probed, and closed.
+const LOST_AT_REST: u64 = 8_000_000_000;
 
 /// Everything of one user.
 #[derive(Default)]
@@ -32,7 +34,7 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         };
         users.entry(user).or_default().limits.push(Limit { max_sessions, from: 0, until: u64::MAX });
     }
-    let faults = disturbances(records, operations);
+    let (faults, rest) = (disturbances(records, operations), recovered(operations));
     let mut by_session: BTreeMap<u64, Vec<&Operation>> = BTreeMap::new();
     for operation in operations.iter().filter(|operation| operation.f.starts_with("W2.")) {
         by_session.entry(operation.session()).or_default().push(operation);
@@ -43,8 +45,11 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         let user = users.entry(text(acquire, "user").to_owned()).or_default();
         if acquire.outcome == Kind::Fail && acquire.answer.get("limit").is_some() {
             user.refusals.push(Refusal { asked: acquire.invoked, answered: acquire.answered });
+        } else if acquire.answer["denied"] == true {
+            let what = format!("{}: the right password was denied", text(acquire, "user"));
+            findings.violated("S-denied", acquire.answered, what);
         } else {
-            user.sessions.push(session(*process, acquire, operations, &|from, to| disturbed(&faults, from, to)));
+            user.sessions.push(session(*process, acquire, operations, &faults, rest));
         }
     }
     let served: BTreeSet<u64> = by_session
@@ -64,18 +69,22 @@ fn session(
     process: u64,
     acquire: &Operation,
     operations: &[&Operation],
-    disturbed: &dyn Fn(u64, u64) -> bool,
+    faults: &[Disturbance],
+    rest: Option<u64>,
 ) -> Session {
     let answered = operations.iter().filter(|one| one.f == "W2.ask" && one.is_ok());
     let last_asked = answered.map(|one| one.invoked).max().unwrap_or(acquire.returned.min(acquire.answered));
     let end = operations.iter().map(|one| one.answered).max().unwrap_or(u64::MAX);
-    let released = operations.iter().any(|one| one.f == "W2.release" && one.is_ok());
-    let left_in_order = released && !disturbed(acquire.invoked, end);
+    let release = operations.iter().find(|one| one.f == "W2.release" && one.is_ok());
+    let left_in_order = release.is_some_and(|one| !disturbed(faults, one.invoked, end));
+    let lost = rest.map_or(u64::MAX, |rest| rest.max(end).saturating_add(LOST_AT_REST)).min(end.saturating_add(LOST));
+    let left_by = end.saturating_add(CLOSING);
     Session {
         name: format!("process {process} on node {}", acquire.asked["node"]),
         asked: acquire.invoked,
         served: acquire.is_ok().then_some(acquire.returned),
         last_asked,
-        gone_by: end.saturating_add(if left_in_order { CLOSING } else { LOST }),
+        left_by,
+        gone_by: if left_in_order { left_by } else { lost },
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::{disturbances, disturbed};
+use super::faults::{Disturbance, disturbances, disturbed};
 use super::text;
 use crate::check::Findings;
 use crate::check::files::{self, Read, Seen, Write};
-use crate::check::quota::{self, Quota, Refusal, Rest, Sample};
+use crate::check::quota::{self, Counted, Quota, Refusal, Rest, Sample};
 use crate::content::Saw;
 use crate::history::{Kind, Operation, Record};
+use crate::stall::STALL;
 
 /// What a removed or failed upload held is credited this long after its answer at the latest, when nothing is disturbed.
 const CREDIT: u64 = 5_000_000_000;
@@ -17,6 +18,7 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
     let mut findings = Findings::new("W4 quota");
     let mut quotas: BTreeMap<String, Quota> = BTreeMap::new();
     let mut samples: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
+    let mut counts: BTreeMap<String, Vec<Counted>> = BTreeMap::new();
     let mut rests: BTreeMap<String, Rest> = BTreeMap::new();
     for record in records {
         let user = record.value["user"].as_str().unwrap_or_default().to_owned();
@@ -26,6 +28,15 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
             }),
             "W4.sample" => serde_json::from_value(record.value["sample"].clone())
                 .map(|sample| samples.entry(user).or_default().push(sample)),
+            "W4.counted" => serde_json::from_value(record.value["sample"].clone()).map(|sample| {
+                let said = |used: &str, granted: &str| Some(number(record, used)? + number(record, granted)?);
+                match (said("used_size", "granted_size"), said("used_files", "granted_files")) {
+                    (Some(bytes), Some(files)) => {
+                        counts.entry(user).or_default().push(Counted { sample, bytes, files })
+                    }
+                    _ => findings.unknown.push(format!("record {}: what does the ledger say?", record.index)),
+                }
+            }),
             "W4.rest" => serde_json::from_value(record.value["rest"].clone()).map(|rest| {
                 rests.insert(user, rest);
             }),
@@ -37,6 +48,7 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
     }
     for (user, quota) in &quotas {
         quota::samples(user, *quota, samples.get(user).map_or(&[], Vec::as_slice), &mut findings);
+        quota::counted(user, counts.get(user).map_or(&[], Vec::as_slice), &mut findings);
         match rests.get(user) {
             Some(rest) => quota::at_rest(user, *quota, rest, &mut findings),
             None => findings.unknown.push(format!("{user}: nobody looked at it at rest")),
@@ -48,28 +60,44 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
     findings
 }
 
+/// A field of what the ledger said; 64 bits are text in JSON.
+fn number(record: &Record, name: &str) -> Option<u64> {
+    let said = &record.value["said"][name];
+    said.as_u64().or_else(|| said.as_str()?.parse().ok())
+}
+
 #[derive(serde::Deserialize)]
 struct Named {
     bytes: u64,
     files: u64,
 }
 
-/// Refusals for want of room while nothing was disturbed, each with the most that may have been taken.
+/// Refusals for want of room before the first fault and the first scan, and after the account was seen empty and at rest, each with
+/// the most that may have been taken by uploads since. In between a refusal may be for what dead epochs hold until a scan, or for what
+/// a scan under renames counted too much.
 fn refusals(user: &str, records: &[Record], operations: &[Operation]) -> Vec<Refusal> {
-    let faults = disturbances(records, operations);
+    let empty = records.iter().filter(|one| one.f == "W4.calm" && one.value["user"] == user).map(|one| one.time);
+    let empty: Vec<u64> = empty.collect();
+    let stalls: Vec<Disturbance> = disturbances(records, &[]).into_iter().filter(|one| one.name == STALL).collect();
+    let faults = operations.iter().filter(|one| one.f.starts_with("nemesis.") || one.f == "W4.scan");
+    let first = faults.map(|one| one.invoked).min().unwrap_or(u64::MAX);
+    let quiet = |from: u64, to: u64| (to < first || empty.iter().any(|at| *at < from)) && !disturbed(&stalls, from, to);
     let puts: Vec<&Operation> =
         operations.iter().filter(|operation| operation.f == "W4.put" && text(operation, "user") == user).collect();
     let is_refusal = |operation: &&&Operation| {
         let over = operation.answer.as_str().is_some_and(|answer| answer.contains("quota"));
-        operation.outcome == Kind::Fail && over && !disturbed(&faults, operation.invoked, operation.answered)
+        operation.outcome == Kind::Fail && over && quiet(operation.invoked, operation.answered)
     };
     puts.iter()
         .filter(is_refusal)
         .map(|refused| {
-            let others = puts.iter().filter(|other| other.index != refused.index);
+            let since = empty.iter().copied().filter(|at| *at < refused.invoked).max().unwrap_or(0);
+            let others = puts.iter().filter(|other| other.index != refused.index && other.invoked >= since);
             let possible = others.filter(|other| other.invoked <= refused.answered);
-            let possible = possible.filter(|other| gone(other, operations) >= refused.invoked);
-            Refusal { at_ns: refused.invoked, size: size(refused), possibly_used: possible.map(|one| size(one)).sum() }
+            let possible: Vec<_> = possible.filter(|other| gone(other, operations) >= refused.invoked).collect();
+            let lost = possible.iter().any(|other| other.outcome == Kind::Info);
+            let possibly_used = possible.iter().map(|one| size(one)).sum();
+            Refusal { at_ns: refused.invoked, size: size(refused), possibly_used, excused: lost }
         })
         .collect()
 }
@@ -118,7 +146,10 @@ fn files_of(checker: &str, prefix: &str, exclusive: bool, operations: &[Operatio
         let path = paths.entry(format!("{}{}", text(operation, "user"), text(operation, "path"))).or_default();
         let written = |content| Write { exclusive, ..write(operation, content) };
         match what {
-            "put" => path.writes.push(written(operation.asked["content"].as_u64())),
+            "put" => {
+                closed(operation, &mut findings);
+                path.writes.push(written(operation.asked["content"].as_u64()));
+            }
             "remove" => path.writes.push(written(None)),
             "read" if operation.is_ok() => match serde_json::from_value(operation.answer["saw"].clone()) {
                 Ok(saw) => path.reads.push(read(operation, saw)),
@@ -140,6 +171,14 @@ fn files_of(checker: &str, prefix: &str, exclusive: bool, operations: &[Operatio
         );
     }
     findings
+}
+
+/// Whoever was told that a WRITE failed is not told that the file is stored.
+pub(super) fn closed(put: &Operation, findings: &mut Findings) {
+    if let Some(failed) = put.answer["after_failed_write"].as_str() {
+        let what = format!("{}: closed with OK after a failed write: {failed}", text(put, "path"));
+        findings.violated("F-close", put.returned, what);
+    }
 }
 
 pub(super) fn write(operation: &Operation, content: Option<u64>) -> Write {

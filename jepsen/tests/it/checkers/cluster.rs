@@ -1,6 +1,6 @@
 //! What always holds: leaders, hashes, terms, applied indices, descriptors, panics.
 
-use flotilla_jepsen::check::cluster::{PANIC, RESOURCES, Resources, VIEW, View, check};
+use flotilla_jepsen::check::cluster::{EXIT, Exit, PANIC, RESOURCES, Resources, VIEW, View, check};
 use flotilla_jepsen::history::{Kind, Record};
 use serde_json::{Value, json};
 
@@ -54,6 +54,18 @@ fn answers_that_overlap_may_come_in_any_order() {
     };
     assert!(last(1).is_empty());
     assert_eq!(last(2), ["C-applied"]);
+}
+
+#[test]
+fn a_process_that_ends_is_a_violation_unless_it_was_asked_to_or_its_disk_failed() {
+    let exit = |excuse: Option<&str>, well| {
+        let excuse = excuse.map(str::to_owned);
+        (EXIT, json!(Exit { node: 1, start: 2, status: "exit status".into(), well, excuse }))
+    };
+    assert_eq!(found(vec![exit(None, true)]), ["C-exit"]);
+    assert_eq!(found(vec![exit(None, false)]), ["C-exit"]);
+    assert_eq!(found(vec![exit(Some("asked"), false)]), ["C-exit"]);
+    assert!(found(vec![exit(Some("asked"), true), exit(Some("sync-error"), false)]).is_empty());
 }
 
 #[test]

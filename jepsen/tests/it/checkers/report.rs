@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flotilla_jepsen::check::cluster::{VIEW, View};
-use flotilla_jepsen::check::judge::{FAULTS, PROBLEM, judge};
+use flotilla_jepsen::check::judge::{BROKEN, FAULTS, PROBLEM, judge};
 use flotilla_jepsen::history::Recorder;
 use flotilla_jepsen::report::page;
 use flotilla_jepsen::run::{About, Verdict};
@@ -72,7 +72,9 @@ fn what_was_not_decided_or_did_not_recover_is_not_green() {
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Valid);
     recorder.invoke(process, "nemesis.kill", json!(null)).info("could not be started again");
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Unknown);
-    recorder.observe(PROBLEM, json!("S-live: slot 2 of 2"));
+    recorder.observe(PROBLEM, json!("the suite could not go on"));
+    assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Unknown);
+    recorder.observe(BROKEN, json!({"rule": "S-live", "text": "slot 2 of 2"}));
     assert_eq!(Verdict::of(&judge(&recorder.records(), Default::default()).unwrap()), Verdict::Violated);
 }
 
@@ -92,11 +94,11 @@ fn a_run_in_which_no_states_were_compared_or_no_slot_was_taken_over_decides_noth
         recorder.observe(FAULTS, json!(["kill", "pause-holder"]));
     };
     assert_eq!(verdict(wanted), Verdict::Unknown, "it never came to such a pause");
-    let paused = |takeover: bool| {
+    let paused = |all_taken: bool| {
         verdict(|recorder| {
             wanted(recorder);
             let open = recorder.invoke(recorder.process(), "nemesis.pause-holder", json!(null));
-            open.ok(json!({"another_served_and_a_request_waited": takeover}));
+            open.ok(json!({"another_served_and_a_request_waited": true, "others_had_all_slots": all_taken}));
         })
     };
     assert_eq!(paused(false), Verdict::Unknown);

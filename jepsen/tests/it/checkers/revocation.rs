@@ -13,7 +13,7 @@ fn found(unconfirmed: &[u64], node: u64, invoked: u64, login: bool) -> Vec<&'sta
         invoked: 9 * SECOND,
         returned: 10 * SECOND,
         unconfirmed: unconfirmed.to_vec(),
-        disturbed: false,
+        disturbed: true,
     };
     let acknowledged = Acknowledged { user: "u".into(), node, invoked, login };
     let mut findings = Findings::new("revocation");
@@ -33,6 +33,18 @@ fn a_named_node_has_a_lease_time_and_lets_nobody_in() {
     assert!(found(&[1], 1, 15 * SECOND, false).is_empty());
     assert_eq!(found(&[1], 1, 17 * SECOND, false), ["R-late"]);
     assert_eq!(found(&[1], 1, 11 * SECOND, true), ["R-late"]);
+}
+
+#[test]
+fn a_node_that_does_not_confirm_is_excused_only_by_a_fault() {
+    let named = |disturbed| {
+        let revocation = Revocation { user: "u".into(), invoked: 1, returned: 2, unconfirmed: vec![2], disturbed };
+        let mut findings = Findings::new("revocation");
+        check(&[revocation], &[], &mut findings);
+        (rules(&findings), findings.counts["revocations with nothing disturbed"])
+    };
+    assert_eq!(named(false), (vec!["R-unconfirmed"], 1));
+    assert_eq!(named(true), (vec![], 0));
 }
 
 #[test]

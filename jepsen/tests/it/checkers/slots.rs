@@ -6,7 +6,7 @@ use flotilla_jepsen::check::slots::{Limit, Refusal, Session, safe, spurious};
 use super::rules;
 
 fn session(name: &str, asked: u64, served: u64, last_asked: u64, gone_by: u64) -> Session {
-    Session { name: name.into(), asked, served: Some(served), last_asked, gone_by }
+    Session { name: name.into(), asked, served: Some(served), last_asked, left_by: gone_by, gone_by }
 }
 
 const ONE: [Limit; 1] = [Limit { max_sessions: 1, from: 0, until: u64::MAX }];
@@ -40,7 +40,7 @@ fn sessions_one_after_the_other_are_fine_even_if_one_is_answered_late() {
 
 #[test]
 fn a_session_that_never_served_holds_nothing() {
-    let never = Session { name: "n".into(), asked: 0, served: None, last_asked: 0, gone_by: u64::MAX };
+    let never = Session { name: "n".into(), asked: 0, served: None, last_asked: 0, left_by: 0, gone_by: u64::MAX };
     assert!(check_safe(&[never, session("a", 0, 10, 50, 60)], &ONE).is_valid());
 }
 
@@ -68,4 +68,18 @@ fn a_refusal_is_explained_by_a_slot_that_may_have_been_taken_meanwhile() {
     assert!(check_spurious(refusal.clone(), &[session("b", 75, 90, 95, 99)], &ONE).is_valid());
     let two = [Limit { max_sessions: 2, from: 0, until: u64::MAX }];
     assert_eq!(rules(&check_spurious(refusal, &[session("b", 75, 90, 95, 99)], &two)), ["S-spurious"]);
+}
+
+#[test]
+fn a_refusal_is_judged_to_the_full_only_where_no_session_that_has_left_excuses_it() {
+    let refusal = || Refusal { asked: 70, answered: 80 };
+    let judged = |gone_by| {
+        let left = Session { left_by: 60, ..session("a", 0, 10, 50, gone_by) };
+        let findings = check_spurious(refusal(), &[left, session("b", 0, 10, 90, 100)], &ONE);
+        assert!(findings.is_valid(), "{findings:?}");
+        findings.counts["refusals judged"]
+    };
+    assert_eq!(judged(60), 1);
+    assert_eq!(judged(69), 1, "its excuse was over by then");
+    assert_eq!(judged(75), 0);
 }

@@ -2,7 +2,7 @@
 //! through a balancer.
 
 use flotilla_jepsen::check::Findings;
-use flotilla_jepsen::check::judge::{FAULTS, judge};
+use flotilla_jepsen::check::judge::judge;
 use flotilla_jepsen::history::Recorder;
 use serde_json::json;
 
@@ -117,7 +117,7 @@ fn a_late_publish_of_an_earlier_session_is_found_only_where_sessions_exclude_eac
 fn an_upload_that_never_succeeds_and_a_slot_left_behind_are_found() {
     let with = |fault: &str, limits: u64, stored: bool| {
         let history = history();
-        history.recorder.observe(FAULTS, json!([fault]));
+        history.recorder.invoke(9, &format!("nemesis.{fault}"), json!(null)).ok(json!({}));
         let whole = history.recorder.invoke(1, "W10.upload", json!({"path": "/n"}));
         history.put(2, "W10", 10).ok(json!(null));
         if stored {
@@ -131,4 +131,59 @@ fn an_upload_that_never_succeeds_and_a_slot_left_behind_are_found() {
     assert_eq!(with("rolling", 1, true), ["D-slots"]);
     assert!(with("kill", 1, true).is_empty(), "a killed node's slots wait for its lease");
     assert_eq!(with("kill", 0, false), ["D-failed"]);
+}
+
+/// After the recovery nothing excuses a refusal any more, whatever the faults were before it.
+#[test]
+fn refusals_after_the_recovery_are_judged() {
+    let with = |recovered: bool| {
+        let history = history();
+        history.recorder.invoke(9, "nemesis.kill", json!(null)).ok(json!({}));
+        if recovered {
+            history.recorder.invoke(9, "nemesis.recover", json!(null)).ok(json!({}));
+        }
+        let mut records = history.recorder.records();
+        let later = |records: &mut Vec<flotilla_jepsen::history::Record>, seconds: u64| {
+            let whole = history.recorder.invoke(1, "W10.upload", json!({"path": "/n"}));
+            whole.ok(json!({"tries": 2, "limits": 1}));
+            let all = history.recorder.records();
+            records.extend(all[all.len() - 2..].iter().cloned().map(|mut record| {
+                record.time += seconds * 1_000_000_000;
+                record
+            }));
+        };
+        later(&mut records, 5);
+        let all = judge(&records, Default::default()).unwrap();
+        rules(&all.into_iter().find(|one| one.checker.starts_with("W10")).unwrap())
+    };
+    assert_eq!(with(true), ["D-slots"]);
+    assert!(with(false).is_empty(), "the lease of the killed node may still hold it");
+}
+
+#[test]
+fn a_close_with_ok_after_a_failed_write_and_a_denied_right_password_are_found() {
+    let lied = |workload: &str| {
+        let history = history();
+        history.put(1, workload, 10).ok(json!({"after_failed_write": "Failure: no room"}));
+        rules(&history.of(workload))
+    };
+    assert_eq!(lied("W5"), ["F-close"]);
+    assert_eq!(lied("W10"), ["F-close"]);
+    let history = history();
+    let asked = json!({"user": "u", "node": 1});
+    history.recorder.invoke(1, "W2.acquire", asked).fail(json!({"denied": true}));
+    assert_eq!(rules(&history.of("W2")), ["S-denied"]);
+}
+
+#[test]
+fn a_node_that_ends_over_damaged_files_must_say_so() {
+    let with = |refused: bool, said: &str| {
+        let history = history();
+        let told = json!({"node": 1, "flipped": ["log"], "refused": refused, "ready": false, "said": said});
+        history.recorder.invoke(9, "nemesis.flipped-bits", json!(null)).ok(told);
+        rules(&history.of("faults"))
+    };
+    assert!(with(true, "flotilla: log store is damaged: entry 7").is_empty());
+    assert!(with(false, "").is_empty());
+    assert_eq!(with(true, "No such file or directory"), ["C-reason"]);
 }

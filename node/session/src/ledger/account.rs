@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flotilla_cluster::Lease;
-use flotilla_model::{Limits, LogIndex, State, Username};
+use flotilla_model::{Holder, Limits, LogIndex, State, Username};
 
 use super::book::{Book, BookKey};
 use super::{Charge, EnterRefused, Entering, Inner, Measuring, Progress};
@@ -12,10 +12,15 @@ use super::{Charge, EnterRefused, Entering, Inner, Measuring, Progress};
 /// What a user may still store, for `statvfs`; `None` where there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomLeft {
-    pub bytes: Option<u64>,
-    pub files: Option<u64>,
-    pub used_bytes: u64,
-    pub used_files: u64,
+    pub bytes: Option<Room>,
+    pub files: Option<Room>,
+}
+
+/// A limit, and what is free of it for this node now: what others hold may come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub limit: u64,
+    pub left: u64,
 }
 
 /// A session's hold on its account. Leave it; a dropped one leaves by itself, without waiting for its settlement.
@@ -42,7 +47,7 @@ pub(super) async fn enter(inner: &Arc<Inner>, who: Entering, lease: Arc<Lease>) 
     let holder = row.holders.get(&(lease.node(), lease.epoch())).ok_or(EnterRefused::NoSession(who.account))?;
     let key = BookKey { account: who.account, epoch: lease.epoch(), since: holder.since };
     let members = u32::from(!inner.take_reserved(who.session, key));
-    let book = inner.open_book(key, &lease, row.is_limited(), holder.confirmed, members);
+    let book = inner.open_book(key, &lease, row.is_limited(), holder, members);
     let limits = user_limits(&state, &who.username, who.incarnation).unwrap_or(Limits::NONE);
     let seat = Seat {
         inner: Arc::clone(inner),
@@ -72,11 +77,17 @@ impl Inner {
         key: BookKey,
         lease: &Arc<Lease>,
         limited: bool,
-        confirmed: LogIndex,
+        holder: &Holder,
         members: u32,
     ) -> Arc<Book> {
         let mut books = self.books.lock().expect("no panic while locked");
-        let book = books.entry(key).or_insert_with(|| Book::new(key, Arc::clone(lease), limited, confirmed));
+        let open = || {
+            let book = Book::new(key, Arc::clone(lease), limited, holder.confirmed);
+            // An earlier book of the row may have settled: the last settlement is a total of the row's whole life (7.1).
+            book.lock().total = holder.settled_total;
+            book
+        };
+        let book = books.entry(key).or_insert_with(open);
         book.lock().members += members;
         Arc::clone(book)
     }
@@ -143,20 +154,13 @@ impl AccountHandle {
         let state = self.seat.inner.cluster.state();
         let limits = self.seat.refresh_limits();
         let Some(row) = state.account(self.seat.book.key.account) else {
-            return RoomLeft { bytes: None, files: None, used_bytes: 0, used_files: 0 };
+            return RoomLeft { bytes: None, files: None };
         };
-        let pages = self.seat.book.lock();
-        let unspent = pages.spendable(limits);
-        let used = (row.used + pages.reported + pages.spent.values().copied().sum()).at_least_zero();
-        drop(pages);
+        let unspent = self.seat.book.lock().spendable(limits);
         let left = (limits.room(row.taken()) + unspent).at_least_zero();
-        let shown = |limit: i64, left: i64| (limit != i64::MAX).then_some(left as u64);
-        RoomLeft {
-            bytes: shown(limits.bytes, left.bytes),
-            files: shown(limits.files, left.files),
-            used_bytes: used.bytes as u64,
-            used_files: used.files as u64,
-        }
+        let room =
+            |limit: i64, left: i64| (limit != i64::MAX).then_some(Room { limit: limit as u64, left: left as u64 });
+        RoomLeft { bytes: room(limits.bytes, left.bytes), files: room(limits.files, left.files) }
     }
 
     /// Ends the session's use: all charges have ended and all jobs returned. Returns once the log has its deltas and credits,

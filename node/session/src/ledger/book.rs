@@ -55,6 +55,8 @@ pub(super) struct Holding {
     pub asking: bool,
     pub order: Option<UploadOrder>,
     pub failed: bool,
+    /// It held room when a scan's report was made: the walk may have found what the log counts with its next settlement.
+    pub doubtful: bool,
     /// The number of its ask that waits in the log.
     pub waiting: Option<u64>,
     /// Its ask was refused: the number to be acknowledged once its room is back.
@@ -85,6 +87,8 @@ pub(super) struct Pages {
     pub returning: BTreeMap<Limits, Amount>,
     pub credits: Vec<CreditItem>,
     pub measuring: BTreeMap<u64, LogIndex>,
+    /// Removed files that may be stored without a name: being unlinked, or open here still.
+    pub nameless: BTreeSet<u64>,
     /// Of those: removed files that are open here still, credited at their last close.
     pub held: BTreeMap<u64, CreditItem>,
     pub seen: Vec<u64>,

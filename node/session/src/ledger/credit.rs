@@ -36,6 +36,7 @@ impl Measuring {
     /// It is measured now, behind what is applied here.
     pub fn measure_now(&mut self) {
         self.index = self.seat.inner.cluster.state().applied_index();
+        self.seat.book.lock().nameless.insert(self.token);
     }
 
     /// Credits what was measured; usable once the log has applied it.
@@ -44,18 +45,18 @@ impl Measuring {
         self.seat.credit(item);
     }
 
-    /// Keeps the credit back. `None`: too many are kept, the account is marked for a scan instead.
-    pub fn hold(self, claim: CreditClaim) -> Option<HeldCredit> {
-        {
-            let mut pages = self.seat.book.lock();
-            if pages.held.len() < MAX_HELD {
-                pages.held.insert(self.token, self.item(claim));
-                drop(pages);
-                return Some(HeldCredit { measuring: self, released: false });
-            }
+    /// Keeps the credit back. Where too many are kept it is lost, and the account is marked for a scan.
+    pub fn hold(self, claim: CreditClaim) -> HeldCredit {
+        let mut pages = self.seat.book.lock();
+        let has_room = pages.held.len() < MAX_HELD;
+        if has_room {
+            pages.held.insert(self.token, self.item(claim));
         }
-        self.seat.mark();
-        None
+        drop(pages);
+        if !has_room {
+            self.seat.mark();
+        }
+        HeldCredit { measuring: self, released: false }
     }
 
     fn item(&self, claim: CreditClaim) -> CreditItem {
@@ -90,8 +91,7 @@ impl Drop for HeldCredit {
 impl Drop for Measuring {
     fn drop(&mut self) {
         let mut pages = self.seat.book.lock();
-        pages.measuring.remove(&self.token);
-        pages.held.remove(&self.token);
+        pages.end_measuring(self.token);
     }
 }
 
@@ -106,16 +106,25 @@ impl Book {
     /// Makes a held credit due, in one step: a review between a look at it and the credit might let the log forget the name, and the
     /// inode would be credited twice (6.2). `false`: a review has dropped it.
     fn release_held(&self, token: u64, charged: u64, known_at: LogIndex) -> bool {
-        let mut pages = self.lock();
-        let Some(mut item) = pages.held.remove(&token) else { return false };
-        let charged = if known_at < pages.unseen.scan { 0 } else { charged };
-        item.amount = item.amount.max_each(Amount::of(charged, 0));
-        pages.credit(item);
-        true
+        self.lock().release_held(token, charged, known_at)
     }
 }
 
 impl Pages {
+    pub(super) fn end_measuring(&mut self, token: u64) {
+        self.measuring.remove(&token);
+        self.nameless.remove(&token);
+        self.held.remove(&token);
+    }
+
+    pub(super) fn release_held(&mut self, token: u64, charged: u64, known_at: LogIndex) -> bool {
+        let Some(mut item) = self.held.remove(&token) else { return false };
+        let charged = if known_at < self.unseen.scan { 0 } else { charged };
+        item.amount = item.amount.max_each(Amount::of(charged, 0));
+        self.credit(item);
+        true
+    }
+
     pub(super) fn credit(&mut self, item: CreditItem) {
         self.credits.push(item);
         self.changed_for_the_log();
@@ -153,7 +162,7 @@ mod tests {
 
     use flotilla_cluster::{Lease, SystemClock};
     use flotilla_model::command::CreditItem;
-    use flotilla_model::{Account, AccountId, Amount, CreditedInode, Epoch, NodeId, Root, StorageName};
+    use flotilla_model::{Account, AccountId, Amount, CreditedInode, Epoch, Limits, NodeId, Root, StorageName};
 
     use super::super::book::{Book, BookKey};
 
@@ -166,6 +175,7 @@ mod tests {
         let book = Book::new(key, Arc::new(lease), true, 0);
         let mut pages = book.lock();
         pages.measuring.insert(1, 5);
+        pages.nameless.insert(1);
         pages.held.insert(1, CreditItem { amount: Amount::new(10, 1), inode: INODE, measured: 5 });
         drop(pages);
         book
@@ -193,6 +203,36 @@ mod tests {
         book.lock().unseen.begin_scan(4);
         assert!(book.release_held(1, 25, 3));
         assert_eq!(book.lock().credits[0].amount, Amount::new(10, 1));
+    }
+
+    #[test]
+    fn a_removed_file_stays_nameless_until_its_last_handle_is_closed_also_without_its_credit() {
+        let book = book_that_holds_a_credit();
+        let mut pages = book.lock();
+        let mut row = credited();
+        (row.credited, row.scan_committed) = (Arc::default(), 9);
+        pages.review_held(&row, 9);
+        assert!(pages.held.is_empty() && pages.mark, "a scan has counted without it");
+        assert!(pages.pack_word(book.key, true, 9).settlement.disturbed, "a walk does not find it");
+        pages.end_measuring(1);
+        assert!(!pages.pack_word(book.key, true, 9).settlement.disturbed);
+    }
+
+    #[test]
+    fn what_held_room_at_a_report_marks_when_it_is_settled() {
+        let lease = Lease::new(NodeId(1), Epoch(1), Arc::new(SystemClock), Default::default());
+        let book = Book::new(BookKey { account: AccountId(1), epoch: Epoch(1), since: 1 }, Arc::new(lease), false, 0);
+        let numbers = [0, 1].map(|_| book.lock().begin_holding());
+        assert!(book.try_spend(numbers[0], Limits::NONE, Amount::new(10, 1)));
+        let mut pages = book.lock();
+        assert!(!pages.pack_word(book.key, true, 9).settlement.mark);
+        drop(pages);
+        assert!(book.try_spend(numbers[1], Limits::NONE, Amount::new(10, 1)));
+        pages = book.lock();
+        pages.publish(numbers[1]);
+        assert!(!pages.mark, "it was charged behind the report");
+        pages.publish(numbers[0]);
+        assert!(pages.mark, "the walk may have found it");
     }
 
     /// Behind a review that saw the name the log may forget it: a credit that comes then is counted a second time.

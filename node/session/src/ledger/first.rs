@@ -66,7 +66,7 @@ impl Inner {
         let Some(holder) = row.holders.get(&(lease.node(), lease.epoch())) else { return };
         let key = BookKey { account: row.id, epoch: lease.epoch(), since: holder.since };
         // The session's place in the book: without it the room would go back before the session enters.
-        let book = self.open_book(key, &lease, row.is_limited(), holder.confirmed, 1);
+        let book = self.open_book(key, &lease, row.is_limited(), holder, 1);
         self.reserved.lock().expect("no panic while locked").insert(session.id, key);
         let index = session.opened_index;
         book.lock()

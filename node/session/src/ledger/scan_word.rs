@@ -8,7 +8,7 @@ use flotilla_model::{Account, Epoch, LogIndex, NodeId};
 use tokio::time::Instant;
 
 use super::Inner;
-use super::book::{Book, Pages};
+use super::book::{Book, BookKey, Pages, Parcel};
 
 /// A confirmation waits this long for writes in place that began before it; one that takes longer tells of itself when it is over.
 const WAIT_FOR_WRITES: Duration = Duration::from_secs(1);
@@ -27,6 +27,27 @@ impl Pages {
         self.saying = true;
         Some(word)
     }
+
+    /// Settles with a confirmation, or with a report, which also tells what a walk that is over may have missed. What it may have found
+    /// already, although it is settled behind the report, marks then.
+    pub(super) fn pack_word(&mut self, key: BookKey, report: bool, applied: LogIndex) -> Parcel {
+        if !report {
+            self.unseen.forget_moves();
+        }
+        let mut parcel = self.pack(key, false, applied);
+        if report {
+            parcel.settlement.disturbed |= self.hides_something();
+            self.holdings.values_mut().for_each(|holding| holding.doubtful |= !holding.held.is_empty());
+        }
+        parcel
+    }
+
+    pub(super) fn end_word(&mut self, word: (LogIndex, bool), taken: bool) {
+        self.saying = false;
+        if taken {
+            self.said = self.said.max(Some(word));
+        }
+    }
 }
 
 impl Inner {
@@ -37,27 +58,14 @@ impl Inner {
         }
         let _carrying = book.carrying.lock().await;
         let applied = self.cluster.state().applied_index();
-        let parcel = {
-            let mut pages = book.lock();
-            if !report {
-                pages.unseen.forget_moves();
-            }
-            let mut parcel = pages.pack(book.key, false, applied);
-            parcel.settlement.disturbed |= report && pages.hides_something();
-            parcel
-        };
+        let parcel = book.lock().pack_word(book.key, report, applied);
         let said = ScanWord { begun, settlement: parcel.settlement.clone() };
         let (verb, command) = match report {
             false => ("scan_confirm", AccountCommand::ScanConfirm(said)),
             true => ("scan_report", AccountCommand::ScanReport(said)),
         };
         let taken = self.carry(&book, verb, parcel, command).await;
-        let mut pages = book.lock();
-        pages.saying = false;
-        if taken {
-            pages.said = pages.said.max(Some(word));
-        }
-        drop(pages);
+        book.lock().end_word(word, taken);
         self.heard(&book);
     }
 }

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use flotilla_cluster::{Clock, Clocks, Lease};
-use flotilla_model::command::{CreditItem, Grant, RecallAnswer, Settle, SettleDead};
+use flotilla_model::command::{CreditItem, Grant, RecallAnswer, ScanWord, Settle, SettleDead};
 use flotilla_model::{AccountId, Amount, Epoch, Limits, LogIndex, NodeId, State, Username};
 
 use super::book::{Book, BookKey, Pages, Parcel};
+use super::scan_word::wanted_word;
+use super::unseen::is_scanned_in_use;
 
 /// A book of one node's epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -268,12 +270,75 @@ impl Steps {
         if let Some(item) = item {
             self.pages.credit(item);
         }
-        self.pages.measuring.remove(&token);
+        self.pages.end_measuring(token);
+    }
+
+    /// What is caught is unlinked now.
+    pub fn measure_now(&mut self, token: u64) {
+        self.pages.nameless.insert(token);
     }
 
     pub fn mark(&mut self) {
         self.pages.mark = true;
         self.pages.changed_for_the_log();
+    }
+
+    /// Keeps back the credit of a removed file that is open here still, and gives it with its last handle.
+    pub fn hold(&mut self, token: u64, item: CreditItem) {
+        self.pages.held.insert(token, item);
+    }
+
+    pub fn release(&mut self, token: u64, charged: u64, known_at: LogIndex) {
+        self.pages.release_held(token, charged, known_at);
+        self.pages.end_measuring(token);
+    }
+
+    /// A rename, or a file in place that becomes shorter.
+    pub fn begin_move(&mut self) {
+        self.pages.unseen.begin_move();
+    }
+
+    pub fn end_move(&mut self, state: &State, shrinks: bool) {
+        self.pages.end_move(shrinks, shrinks || is_scanned_in_use(state, self.key.account));
+    }
+
+    /// A write in place: under which scan it was begun, which is the last one that this node has confirmed.
+    pub fn begin_write(&mut self) -> LogIndex {
+        self.pages.unseen.begin_write()
+    }
+
+    pub fn end_write(&mut self, scan: LogIndex) {
+        self.pages.end_write(scan);
+    }
+
+    pub fn last_scan(&self) -> LogIndex {
+        self.pages.unseen.scan
+    }
+
+    /// The word about a scan that is due, and on its way from here on. Writes in place that are under way count as earlier ones for a
+    /// confirmation, which waits for them for a while.
+    pub fn begin_word(&mut self, state: &State) -> Option<(LogIndex, bool)> {
+        let wanted = wanted_word(state.account(self.key.account)?, (self.node, self.key.epoch));
+        let word = self.pages.begin_word(wanted)?;
+        if !word.1 {
+            self.pages.unseen.begin_scan(word.0);
+        }
+        Some(word)
+    }
+
+    /// Confirms or reports. No parcel is on its way.
+    pub fn word(&mut self, (begun, report): (LogIndex, bool), applied: LogIndex) -> (Packed, ScanWord) {
+        let parcel = self.pages.pack_word(self.key, report, applied);
+        let word = ScanWord { begun, settlement: parcel.settlement.clone() };
+        (Packed(parcel), word)
+    }
+
+    /// `packed`: what is not back in the book already.
+    pub fn word_heard(&mut self, packed: Option<Packed>, word: (LogIndex, bool), taken: bool) {
+        if let Some(packed) = packed {
+            self.pages.arrived(packed.0, taken);
+        }
+        self.pages.end_word(word, taken);
     }
 
     /// Whether something of a dead epoch runs still.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use flotilla_model::LogIndex;
+use flotilla_model::{AccountId, LogIndex, State};
 
 use super::account::{AccountHandle, Seat};
+use super::book::Pages;
 
 /// A rename, or a file in place that becomes shorter: from before the system call until after it.
 pub struct Moving {
@@ -49,22 +50,39 @@ impl Seat {
 
     /// Before a scan that this node has not applied yet nobody walks.
     fn is_scanned(&self) -> bool {
-        let state = self.inner.cluster.state();
-        let row = state.account(self.book.key.account);
-        row.and_then(|row| row.scan.as_ref()).is_some_and(|scan| scan.live.is_some())
+        is_scanned_in_use(&self.inner.cluster.state(), self.book.key.account)
+    }
+}
+
+pub(super) fn is_scanned_in_use(state: &State, account: AccountId) -> bool {
+    let row = state.account(account);
+    row.and_then(|row| row.scan.as_ref()).is_some_and(|scan| scan.live.is_some())
+}
+
+impl Pages {
+    /// `told`: the log hears of it now, not with the next settlement.
+    pub(super) fn end_move(&mut self, shrinks: bool, told: bool) {
+        self.unseen.end_move(shrinks);
+        self.mark |= shrinks;
+        if told {
+            self.changed_for_the_log();
+        }
+    }
+
+    /// Whether it began before the last confirmation, which the log hears of.
+    pub(super) fn end_write(&mut self, scan: LogIndex) -> bool {
+        let before = self.unseen.end_write(scan);
+        if before {
+            self.changed_for_the_log();
+        }
+        before
     }
 }
 
 impl Drop for Moving {
     fn drop(&mut self) {
         let told = self.shrinks || self.seat.is_scanned();
-        let mut pages = self.seat.book.lock();
-        pages.unseen.end_move(self.shrinks);
-        pages.mark |= self.shrinks;
-        if told {
-            pages.changed_for_the_log();
-        }
-        drop(pages);
+        self.seat.book.lock().end_move(self.shrinks, told);
         if told {
             self.seat.due();
         }
@@ -73,13 +91,9 @@ impl Drop for Moving {
 
 impl Drop for WritingInPlace {
     fn drop(&mut self) {
-        let mut pages = self.seat.book.lock();
-        if !pages.unseen.end_write(self.scan) {
-            return;
+        if self.seat.book.lock().end_write(self.scan) {
+            self.seat.book.changed.notify_waiters();
+            self.seat.due();
         }
-        pages.changed_for_the_log();
-        drop(pages);
-        self.seat.book.changed.notify_waiters();
-        self.seat.due();
     }
 }

@@ -39,7 +39,7 @@ impl Inner {
             } else if let Some((row, holder)) = row.and_then(|row| Some((row, book.holder_in(row)?))) {
                 self.observe(&book, state, row, holder);
             }
-            self.close_if_empty(&book, state);
+            self.close_if_empty(&book);
         }
     }
 
@@ -50,7 +50,7 @@ impl Inner {
         let asked = wanted_word(row, (lease.node(), lease.epoch())).is_some();
         if asked || wanted_answer(row, holder) > answered_in(holder) {
             let key = BookKey { account: row.id, epoch: lease.epoch(), since: holder.since };
-            self.open_book(key, &lease, row.is_limited(), holder.confirmed, 0);
+            self.open_book(key, &lease, row.is_limited(), holder, 0);
         }
     }
 
@@ -152,9 +152,11 @@ impl Inner {
 
     /// Forgets a book that nobody uses and that has nothing left to say. While the log has its row it stays: if the epoch ends before the
     /// last session is closed there, somebody has to say that nothing of it runs any more.
-    fn close_if_empty(&self, book: &Book, state: &State) {
-        let is_known = state.account(book.key.account).and_then(|row| book.holder_in(row)).is_some();
+    fn close_if_empty(&self, book: &Book) {
         let mut books = self.books.lock().expect("no panic while locked");
+        // Behind the lock, under which sessions enter: an older state may not know the row of one that has come and gone since.
+        let state = self.cluster.state();
+        let is_known = state.account(book.key.account).and_then(|row| book.holder_in(row)).is_some();
         let pages = book.lock();
         let dead = !state.epoch_alive(book.lease.node(), book.lease.epoch());
         if (dead && pages.settled_dead) || (!dead && !is_known && pages.is_empty()) {

@@ -19,14 +19,14 @@ pub(super) async fn run(session: &Session, path: &[u8]) -> Result<SpaceLeft, Fai
 
 fn fold(space: Space, room: RoomLeft) -> Space {
     let mut shown = space;
-    if let Some(left) = room.bytes {
-        shown.total_bytes = left.saturating_add(room.used_bytes).min(space.total_bytes);
-        shown.free_bytes = left.min(space.free_bytes);
-        shown.available_bytes = left.min(space.available_bytes);
+    if let Some(room) = room.bytes {
+        shown.total_bytes = room.limit.min(space.total_bytes);
+        shown.free_bytes = room.left.min(space.free_bytes);
+        shown.available_bytes = room.left.min(space.available_bytes);
     }
-    if let Some(left) = room.files {
-        shown.total_files = left.saturating_add(room.used_files).min(space.total_files);
-        shown.free_files = left.min(space.free_files);
+    if let Some(room) = room.files {
+        shown.total_files = room.limit.min(space.total_files);
+        shown.free_files = room.left.min(space.free_files);
     }
     shown
 }
@@ -34,6 +34,7 @@ fn fold(space: Space, room: RoomLeft) -> Space {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Room;
 
     #[test]
     fn the_quota_is_shown_where_it_is_less_than_the_disk() {
@@ -45,9 +46,12 @@ mod tests {
             free_files: 5,
             ..Space::default()
         };
-        let room = RoomLeft { bytes: Some(450), files: None, used_bytes: 50, used_files: 3 };
+        let room = RoomLeft { bytes: Some(Room { limit: 500, left: 450 }), files: None };
         let shown = fold(disk, room);
         assert_eq!((shown.total_bytes, shown.free_bytes, shown.available_bytes), (500, 450, 400));
+        // What other nodes hold is not free; the quota is what it was.
+        let shown = fold(disk, RoomLeft { bytes: Some(Room { limit: 500, left: 100 }), files: None });
+        assert_eq!((shown.total_bytes, shown.free_bytes, shown.available_bytes), (500, 100, 100));
         assert_eq!((shown.total_files, shown.free_files), (10, 5));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use flotilla_cluster::Cluster;
 use flotilla_model::command::*;
 use flotilla_model::*;
-use flotilla_session::ledger::{LedgerConfig, QuotaRefused};
+use flotilla_session::ledger::{AccountHandle, LedgerConfig, QuotaRefused};
 use flotilla_vfs::{CreditClaim, InodeName, NoGuard, Usage};
 
 use crate::fleet::{Fleet, name};
@@ -181,6 +181,30 @@ async fn a_lease_that_ends_between_the_last_settlement_and_the_close_is_settled_
     fleet.expire(&fleet.nodes[0]);
     eventually("settled", || fleet.account("demo").holders.values().all(|holder| holder.settled)).await;
     assert_eq!(fleet.account("demo").used, Amount::new(3 * MIB as i64, 1));
+}
+
+/// The next session goes on in the row of the one before, whose total it has not seen grow.
+#[tokio::test(start_paused = true)]
+async fn what_the_row_had_settled_before_a_session_came_is_in_its_last_settlement() {
+    let fleet = Fleet::start(4, 2);
+    fleet.create("demo", 10 * MIB, 0);
+    let store = async |account: &AccountHandle, size: u64| {
+        let charge = account.charge();
+        charge.raise(size, 1, &NoGuard::shared()).await.unwrap();
+        charge.publish();
+        charge.give_back();
+    };
+    let (_first, account) = fleet.nodes[0].open("demo").await;
+    store(&account, 3 * MIB).await;
+    account.leave().await;
+    eventually("all is back", || fleet.account("demo").outstanding().is_zero()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (_second, account) = fleet.nodes[0].open("demo").await;
+    store(&account, 2 * MIB).await;
+    fleet.expire(&fleet.nodes[0]);
+    account.leave().await;
+    eventually("settled", || fleet.account("demo").holders.values().all(|holder| holder.settled)).await;
+    assert_eq!(fleet.account("demo").used, Amount::new(5 * MIB as i64, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -203,6 +203,7 @@ async fn nodes_that_lose_their_leases_under_a_scan_leave_nothing_uncounted() {
         sessions.push(town.session(node).await);
     }
     make_folders(sessions[0].session()).await;
+    let mut under_a_scan = 0;
     for round in 0..6 {
         let dice = |at: usize| Dice::new(7_000 * round + at as u64);
         let clients = sessions.iter().enumerate().map(|(at, one)| work(Arc::clone(one.session()), dice(at), 20));
@@ -212,6 +213,7 @@ async fn nodes_that_lose_their_leases_under_a_scan_leave_nothing_uncounted() {
         // In the middle of a scan, if one can begin: what the last round left may still be in its way.
         let begun = || town.account().scan.is_some() || town.account().scan_committed > asked;
         let _ = tokio::time::timeout(Duration::from_secs(3), until(begun)).await;
+        under_a_scan += u32::from(town.account().scan.is_some());
         let lost = &town.fleet.nodes[round as usize % 3];
         town.fleet.expire(lost);
         for client in clients {
@@ -226,5 +228,6 @@ async fn nodes_that_lose_their_leases_under_a_scan_leave_nothing_uncounted() {
         town.fleet.register(lost, 1);
         sessions.insert(at, town.session(at).await);
     }
+    assert!(under_a_scan >= 2, "{under_a_scan} leases ended under a scan");
     town.assert_scanned_to_the_byte().await;
 }

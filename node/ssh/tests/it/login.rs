@@ -123,6 +123,21 @@ async fn a_drain_refuses_new_connections_and_ends_when_the_last_has_gone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_waits_to_be_accepted_when_a_drain_begins_is_served() {
+    use tokio::io::AsyncReadExt;
+    let world = World::build().await;
+    // On one thread: the kernel has the connection, the accept loop has not run since.
+    let waiting = std::net::TcpStream::connect(world.address()).unwrap();
+    world.drain.cancel();
+    waiting.set_nonblocking(true).unwrap();
+    let mut waiting = tokio::net::TcpStream::from_std(waiting).unwrap();
+    let mut said = [0; 8];
+    let read = tokio::time::timeout(Duration::from_secs(10), waiting.read_exact(&mut said)).await;
+    read.expect("it is answered").expect("and not reset");
+    assert_eq!(&said, b"SSH-2.0-");
+}
+
+#[tokio::test]
 async fn a_drain_lets_a_transfer_end_and_does_not_wait_for_who_transfers_nothing() {
     use tokio::io::AsyncWriteExt;
     let mut world = World::with(|config| config.limits.drain = Duration::from_secs(60)).await;

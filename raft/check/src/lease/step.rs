@@ -8,10 +8,10 @@ use flotilla_model::{Epoch, State};
 use flotilla_raft::testing::{Frozen, LeaseBook, due_expiry};
 use tokio::sync::watch;
 
-use super::{E, FIRST, HOLDER, Lease, Replica, S, Step, Variant, Wire};
+use super::{E, FIRST, HOLDER, Lease, Rates, Replica, S, Step, Variant, Wire};
 use crate::logs::Point;
 
-pub fn begin(model: &Lease, rates: [u64; 3]) -> S {
+pub fn begin(model: &Lease, rates: Rates) -> S {
     let empty = || Replica { applied: 0, book: Frozen { next_number: 1, ..Frozen::default() } };
     let mut s = S {
         now: 0,
@@ -121,7 +121,8 @@ fn arrive(model: &Lease, s: &mut S, wire: &Wire, again: bool) {
     } else {
         s.wires.retain(|other| other != wire);
     }
-    let leader_ms = if s.left.counted { (s.now - s.since) * s.rates[s.leader] / 1_000_000 } else { 0 };
+    let rate = s.rates.boot[s.leader].min(s.rates.raw[s.leader]);
+    let leader_ms = if s.left.counted { (s.now - s.since) * rate / 1_000_000 } else { 0 };
     s.log.push(match *wire {
         Wire::Renewal { epoch, number } => E::Renew { term: s.term, leader_ms, epoch, number },
         Wire::Registration { replaces } => E::Register { replaces },

@@ -16,6 +16,8 @@ pub enum Variant {
     ExpiresUnconditionally,
     /// A leader waits TTL by its own clock, without an allowance for rates and without the margin (1.3).
     NoAllowance,
+    /// A lease is over once both of the holder's clocks say so, not either (1.4).
+    AsksBothClocks,
     /// A replica that restarts takes a renewal for as old as the log is (1.3).
     RestartKnowsNothing,
     /// Sessions look at the newest lease of their process (1.5).
@@ -29,13 +31,14 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const BROKEN: [Variant; 11] = [
+    pub const BROKEN: [Variant; 12] = [
         Variant::CountsInMemory,
         Variant::FromLastSend,
         Variant::FromApply,
         Variant::SnapshotFromLastSend,
         Variant::ExpiresUnconditionally,
         Variant::NoAllowance,
+        Variant::AsksBothClocks,
         Variant::RestartKnowsNothing,
         Variant::OneDeadlinePerProcess,
         Variant::LateRenewalRevives,

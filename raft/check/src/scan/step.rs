@@ -35,6 +35,7 @@ pub fn begin(model: &Scan) -> S {
         caught: 0,
         fenced: false,
         told: false,
+        removed_late: false,
         scans: model.jobs.scans,
         repeats: model.jobs.repeats,
     }
@@ -175,7 +176,8 @@ pub fn take(model: &Scan, before: &S, step: Step) -> S {
         }
         Step::Fence => {
             if model.variant != Variant::FencesInWordOnly {
-                (s.staged, s.caught, s.fenced) = (0, 0, true);
+                (s.staged, s.caught) = (0, 0);
+                s.fenced = model.variant != Variant::FenceLeavesTheFolder;
             }
             s.told = true;
             let fenced = Fenced { account: ACCOUNT, node: FIRST, epoch: EPOCH };
@@ -243,14 +245,24 @@ fn charged(s: &mut S, number: u64, which: usize) -> Job {
 fn remove(model: &Scan, s: &mut S) {
     s.removal = match s.removal {
         Removal::Idle => {
-            (s.named, s.caught) = (s.named - REMOVED, s.caught + REMOVED);
-            Removal::Caught
-        }
-        Removal::Caught => {
             let index = model.logs.at(&s.log[..s.first.applied]).state.applied_index();
-            Removal::Measured { token: s.first.book.measuring(index), index }
+            Removal::Checked { token: s.first.book.measuring(index) }
         }
-        Removal::Measured { token, .. } if s.fenced => {
+        Removal::Checked { token } if s.fenced => {
+            // There is no folder to move it into.
+            s.removed_late = true;
+            s.first.book.measured(token, None);
+            Removal::Over
+        }
+        Removal::Checked { token } => {
+            (s.named, s.caught) = (s.named - REMOVED, s.caught + REMOVED);
+            Removal::Caught { token }
+        }
+        Removal::Caught { token } => {
+            let index = model.logs.at(&s.log[..s.first.applied]).state.applied_index();
+            Removal::Measured { token, index }
+        }
+        Removal::Measured { token, .. } if s.caught == 0 => {
             // A fence was quicker: nothing to be measured.
             s.first.book.measured(token, None);
             if model.variant != Variant::NoMarkForTheUnmeasured {

@@ -1,10 +1,12 @@
 //! The lease model and its variants.
 
 use flotilla_check::explore::{Bound, Found, explore};
-use flotilla_check::lease::{Budget, Lease, Variant};
+use flotilla_check::lease::{Budget, Lease, Rates, Variant};
 
 /// Rates within rho of true time: a slow holder under fast leaders is what the allowance is for.
-const RATES: [[u64; 3]; 2] = [[990, 1010, 1010], [1010, 990, 1000]];
+const RATES: [Rates; 2] = [Rates::of([990, 1010, 1010]), Rates::of([1010, 990, 1000])];
+/// The holder's machine sleeps: only its boot time goes on.
+const ASLEEP: Rates = Rates { boot: [990, 1010, 1010], raw: [0, 1010, 1010] };
 const NONE: Budget = Budget {
     renewals: 0,
     registrations: 0,
@@ -16,7 +18,7 @@ const NONE: Budget = Budget {
     until_us: 10_000_000,
 };
 
-fn search(name: &str, variant: Variant, budget: Budget, rates: &[[u64; 3]]) -> Found {
+fn search(name: &str, variant: Variant, budget: Budget, rates: &[Rates]) -> Found {
     let bound = if variant == Variant::Product { Bound::of_the_gate(1_500_000) } else { Bound::default() };
     explore(&format!("lease: {name}"), Lease::new(variant, budget, rates), bound)
 }
@@ -35,6 +37,12 @@ fn renewals_under_two_and_three_leaders() {
 fn clocks_that_run_are_not_taken_for_stopped() {
     let budget = Budget { renewals: 2, counted: true, ..NONE };
     search("two renewals with the leader's count", Variant::Product, budget, &RATES).assert_holds();
+}
+
+#[test]
+fn a_holder_whose_machine_sleeps() {
+    let budget = Budget { renewals: 1, elections: 1, ..NONE };
+    search("a renewal, two leaders, a holder that sleeps", Variant::Product, budget, &[ASLEEP]).assert_holds();
 }
 
 #[test]
@@ -70,7 +78,8 @@ fn budget_of(variant: Variant) -> Budget {
 #[test]
 fn every_variant_is_caught() {
     for variant in Variant::BROKEN {
-        search(&format!("{variant:?}"), variant, budget_of(variant), &RATES[..1]).assert_caught();
+        let rates = if variant == Variant::AsksBothClocks { ASLEEP } else { RATES[0] };
+        search(&format!("{variant:?}"), variant, budget_of(variant), &[rates]).assert_caught();
     }
 }
 
@@ -78,6 +87,7 @@ fn every_variant_is_caught() {
 #[test]
 fn rates_that_differ_by_a_seventh_are_not_covered() {
     let budget = Budget { renewals: 1, ..NONE };
-    search("a ninth", Variant::Product, budget, &[[900, 1000, 1000], [1000, 1111, 1111]]).assert_holds();
-    search("a seventh", Variant::Product, budget, &[[875, 1000, 1000]]).assert_caught();
+    search("a ninth", Variant::Product, budget, &[Rates::of([900, 1000, 1000]), Rates::of([1000, 1111, 1111])])
+        .assert_holds();
+    search("a seventh", Variant::Product, budget, &[Rates::of([875, 1000, 1000])]).assert_caught();
 }

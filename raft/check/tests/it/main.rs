@@ -3,5 +3,6 @@
 mod credits;
 mod escrow;
 mod lease;
+mod live;
 mod scan;
 mod slots;

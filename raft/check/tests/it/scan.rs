@@ -39,6 +39,7 @@ fn another_node_that_serves_meanwhile() {
 fn every_variant_is_caught() {
     for variant in Variant::BROKEN {
         let jobs = match variant {
+            Variant::FenceLeavesTheFolder => Jobs { remove: true, forced: true, ..NONE },
             Variant::FencesInWordOnly => Jobs { upload: true, forced: true, ..NONE },
             Variant::DeadGrantsAreFree | Variant::SettlesDeadTwice => Jobs { upload: true, ..NONE },
             Variant::ForcesAlways => Jobs { in_place: true, ..NONE },

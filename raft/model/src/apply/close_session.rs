@@ -13,7 +13,7 @@ pub(super) fn apply(scope: &mut Scope<'_>, id: CommandId, command: &CloseSession
         return Err(Refusal::Invalid("id: a session is closed by its node, epoch and a later number".into()));
     }
     #[cfg(feature = "planted-bugs")]
-    if crate::planted::is("slot-leak") && session.number % 8 == 0 {
+    if crate::planted::is("slot-leak") && session.number.is_multiple_of(8) {
         return Ok(Done::Nothing);
     }
     match scope.remove::<Session>(&session) {

@@ -46,7 +46,8 @@ impl Command {
             | Command::Expire(_)
             | Command::UpdateUser(_)
             | Command::ReplaceUser(_)
-            | Command::DeleteUser(_) => COMMAND_ROWS,
+            | Command::DeleteUser(_)
+            | Command::ChangeOfRole(_) => COMMAND_ROWS,
             Command::Renew(renew) => 1 + renew.renewals.len() as u64,
             Command::Account(AccountCommand::Settle(settle)) => ACCOUNT * settle.accounts.len() as u64,
             // These may end all tokens of an admin.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogIndex, Name};
+use crate::{LogIndex, Name, NodeId};
 
 /// On which condition a record is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,22 @@ pub struct Put<S> {
 pub struct Delete {
     pub name: Name,
     pub expected_revision: Option<LogIndex>,
+}
+
+/// Says in the history what an administrator did beside the log, and answers for it under its request id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// A dump was loaded to its end.
+    DumpLoaded {
+        records: u64,
+    },
+    /// Leadership is asked to move: to that node, or to any.
+    LeadershipMoves {
+        to: Option<NodeId>,
+    },
+    NodeDrains {
+        node: NodeId,
+    },
 }
 
 /// Makes the token of a login, after the password verified.

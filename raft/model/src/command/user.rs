@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogIndex, UserPatch, UserSpec, Username};
+use crate::{LogIndex, Name, UserPatch, UserSpec, Username};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateUser {
@@ -31,4 +31,20 @@ pub struct ReplaceUser {
 pub struct DeleteUser {
     pub username: Username,
     pub expected_revision: Option<LogIndex>,
+}
+
+/// What can be done to a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserChange {
+    Create(CreateUser),
+    Update(UpdateUser),
+    Replace(ReplaceUser),
+    Delete(DeleteUser),
+}
+
+/// A change by an admin with a role: of that role's users alone, in homes that are the role's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeOfRole {
+    pub role: Name,
+    pub change: UserChange,
 }

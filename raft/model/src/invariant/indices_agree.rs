@@ -21,6 +21,7 @@ pub fn indices_agree(state: &State) -> Result<(), Violation> {
     agree("accounts by root", kept.accounts_by_root == anew.accounts_by_root)?;
     agree("users by account", kept.users_by_account == anew.users_by_account)?;
     agree("account users", kept.account_users == anew.account_users)?;
+    agree("users by role", kept.role_users == anew.role_users)?;
     agree("used roots", kept.used_roots == anew.used_roots)?;
     agree("limited roots", kept.limited_roots == anew.limited_roots)?;
     agree("referrers", kept.referrers == anew.referrers)?;

@@ -274,6 +274,22 @@ fn an_unsettled_dead_epoch_keeps_the_names_of_credited_inodes() {
 }
 
 #[test]
+fn an_epoch_that_lost_count_is_counted_for_all_that_it_was_granted_until_a_scan() {
+    for (total, used) in [(bytes(40), bytes(40)), (bytes(10), bytes(50))] {
+        let mut desk = Desk::new();
+        granted(desk.ask(2, 50, 0));
+        let part = AccountSettlement { spent: vec![(LIMIT, bytes(30))], ..desk.part(2) };
+        desk.settle(2, part);
+        let (account, node, epoch, since) = (desk.account, NodeId(2), desk.world.epoch(2), desk.holder(2).since);
+        desk.world.expire(2).unwrap();
+        let late = SettleDead { account, node, epoch, since, total, credits: Vec::new(), mark: false };
+        desk.say(AccountCommand::SettleDead(late)).unwrap();
+        assert_eq!((desk.row().used, desk.row().marked), (used, total < bytes(30)), "a total of {total:?}");
+        invariant::check_all(&desk.world.state).unwrap();
+    }
+}
+
+#[test]
 fn a_credit_measured_before_a_scan_is_dropped() {
     let mut desk = Desk::new();
     let measured = desk.world.index;

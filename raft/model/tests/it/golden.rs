@@ -91,6 +91,14 @@ fn samples_of_users_and_nodes() -> Vec<(&'static str, Command)> {
         ("make_join_token", Command::MakeJoinToken(MakeJoinToken { hash: [3; 32], life_ms: 4 })),
         ("admit_node", Command::AdmitNode(admit_node([3; 32], 2))),
         ("remove_node", Command::RemoveNode(RemoveNode { node: NodeId(2), lost: true })),
+        (
+            "change_of_role",
+            Command::ChangeOfRole(ChangeOfRole {
+                role: kept("r"),
+                change: UserChange::Delete(DeleteUser { username: username(), expected_revision: Some(2) }),
+            }),
+        ),
+        ("note", Command::Note(Note::NodeDrains { node: NodeId(3) })),
         ("reseal_secrets", Command::ResealSecrets(ResealSecrets { secrets: vec![(text("s"), 4, vec![1])] })),
         ("marker_written", Command::MarkerWritten(MarkerWritten { name: storage(), storage_id: text("i") })),
         ("put_admin", Command::PutAdmin(Put { name: kept("a"), expected: Expected::Absent, spec: admin_spec() })),

@@ -18,5 +18,6 @@ mod restore;
 mod sessions;
 mod settings;
 mod snapshots;
+mod tenants;
 mod users;
 mod world;

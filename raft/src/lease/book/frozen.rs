@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flotilla_cluster::lease::HOLDER_NS;
+use flotilla_cluster::lease::{HOLDER_NS, is_over};
 use flotilla_cluster::{Clock, Clocks, Lease};
 use flotilla_model::{Epoch, NodeId};
 
@@ -33,7 +33,7 @@ pub struct Frozen {
 impl FrozenLease {
     /// Does what every check does.
     pub fn is_dead(&self, now: Clocks) -> bool {
-        self.dead || now.boot >= self.deadline.boot || now.raw >= self.deadline.raw
+        self.dead || is_over(self.deadline, now)
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a node does with what arrives: hands it to its core and sends the answer back.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flotilla_raft::testing::simulation::{Core, SnapshotFile, receiving_path};
+use flotilla_raft::testing::simulation::{Core, SnapshotFile};
 use futures::StreamExt;
 use openraft::storage::Snapshot;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -25,13 +25,13 @@ impl Delivery<'_> {
         match (&self.core, packet) {
             (None, packet) if asks => self.net.refuse(self.id, packet),
             (Some(core), Packet::Ask { from, call, question }) => {
-                let path = receiving_path(
+                let file = SnapshotFile::receiving(
                     &self.dir.join(format!("snapshots{}", self.id)),
                     self.snapshots.fetch_add(1, Ordering::Relaxed),
                 );
                 let (net, id, core) = (self.net.clone(), self.id, core.clone());
                 tokio::spawn(async move {
-                    let answer = answer(core, question, path).await;
+                    let answer = answer(core, question, file).await;
                     net.reply(id, from, call, answer);
                 });
             }
@@ -54,7 +54,7 @@ impl Delivery<'_> {
     }
 }
 
-async fn answer(core: Core, question: Question, path: PathBuf) -> Answer {
+async fn answer(core: Core, question: Question, file: SnapshotFile) -> Answer {
     fn of<T, E: std::fmt::Display>(result: Result<T, E>, answer: impl FnOnce(T) -> Answer) -> Answer {
         result.map_or_else(|error| Answer::Failed(error.to_string()), answer)
     }
@@ -64,10 +64,10 @@ async fn answer(core: Core, question: Question, path: PathBuf) -> Answer {
         Question::PreVote(request) => of(core.raft.pre_vote(request).await, Answer::Vote),
         Question::Transfer(request) => of(core.raft.handle_transfer_leader(request).await, Answer::Transfer),
         Question::Snapshot(vote, meta, bytes) => {
-            if let Err(error) = std::fs::write(&path, &bytes) {
+            if let Err(error) = std::fs::write(&file.path, &bytes) {
                 return Answer::Failed(error.to_string());
             }
-            let snapshot = Snapshot { meta, snapshot: SnapshotFile { path } };
+            let snapshot = Snapshot { meta, snapshot: file };
             of(core.raft.install_full_snapshot(vote, snapshot).await, Answer::Snapshot)
         }
         Question::Propose(group) => Answer::Proposed(core.propose(group).await),

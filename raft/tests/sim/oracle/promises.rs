@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_model::{CommandId, Epoch, LogIndex, NodeId, Refusal, Reply, SessionId, Username};
+use flotilla_model::{
+    Command, CommandId, Done, Envelope, Epoch, LogIndex, NodeId, Refusal, Reply, SessionId, Username,
+};
 
 use super::{Inner, Oracle};
 
@@ -20,8 +22,8 @@ fn forgotten(reply: &Reply) -> bool {
 
 impl Inner {
     /// A command stands in an entry. Taken once: a repeat answers the same.
-    pub(super) fn taken(&mut self, index: LogIndex, id: CommandId, reply: &Reply) {
-        let key = once(id);
+    pub(super) fn taken(&mut self, index: LogIndex, envelope: &Envelope, reply: &Reply) {
+        let key = once(envelope.id);
         let Some(key) = key else { return };
         if self.never.contains(&key) {
             self.fail(format!("entry {index} holds {key:?}, of which its client was told that it never would"));
@@ -29,7 +31,8 @@ impl Inner {
         match self.answers.get(&key).cloned() {
             // A close whose epoch is over answers that nothing is left to do.
             Some((first, answer)) if answer != *reply => {
-                let closed = matches!((&answer, reply), (Ok(_), Ok(flotilla_model::Done::Nothing)));
+                let closes = matches!(envelope.command, Command::CloseSession(_));
+                let closed = closes && answer.is_ok() && *reply == Ok(Done::Nothing);
                 self.check(forgotten(reply) || closed, || {
                     format!("{key:?} answered {answer:?} at {first} and {reply:?} at {index}")
                 });
@@ -119,6 +122,11 @@ impl Oracle {
             }
             Some(other) => inner.check(other == node, || format!("nodes {other} and {node} both lead term {term}")),
         }
+    }
+
+    /// The last term that had a leader.
+    pub fn last_term(&self) -> u64 {
+        self.inner().leaders.last_key_value().map_or(0, |(term, _)| *term)
     }
 
     pub fn session_opened(&self) {

@@ -95,6 +95,7 @@ impl Pages {
     pub(in crate::ledger) fn publish(&mut self, number: u64) {
         let Some(holding) = self.holdings.get_mut(&number) else { return };
         let held = std::mem::take(&mut holding.held);
+        self.mark |= std::mem::take(&mut holding.doubtful) && !held.is_empty();
         for (tag, amount) in held {
             self.total += amount;
             match tag {

@@ -79,9 +79,10 @@ impl Unseen {
 }
 
 impl Pages {
-    /// Whether something goes on that a walk which is over by now may have missed. A removed file that is open here has no name, and is stored.
+    /// Whether something goes on that a walk which is over by now may have missed. A removed file that is open here has no name, and is
+    /// stored, also one whose credit was dropped.
     pub(in crate::ledger) fn hides_something(&self) -> bool {
-        self.unseen.is_under_way() || !self.held.is_empty()
+        self.unseen.is_under_way() || !self.nameless.is_empty()
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Scope, edit};
 use crate::command::{ScanBegin, ScanCommit};
 use crate::event::Fact;
 use crate::reply::{AccountDone, AccountRefusal};
-use crate::{AccountId, Epoch, LiveScan, NodeId, Refusal, Reply, Scan};
+use crate::{AccountId, Done, Epoch, LiveScan, NodeId, Refusal, Reply, Scan};
 
 pub(super) fn begin(scope: &mut Scope<'_>, command: &ScanBegin) -> Reply {
     if !scope.state.epoch_alive(command.node, command.epoch) {
@@ -81,7 +81,9 @@ pub(super) fn want(scope: &mut Scope<'_>, account: AccountId, force: bool) -> Re
     edit(scope, account, |sheet| {
         sheet.row.forced |= force;
         sheet.row.asked = true;
+        sheet.facts.push(Fact::ScanAsked { account, root: sheet.row.root.to_string(), force });
         sheet.mark("asked for by an administrator");
         Ok(AccountDone::Nothing)
-    })
+    })?;
+    Ok(Done::Revision(scope.index))
 }

@@ -27,6 +27,9 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &SettleDead) -> Reply {
         }
         // A total, so that what the epoch settled while it lived is not counted again, and a repetition adds nothing.
         let late = (command.total - holder.settled_total).at_least_zero();
+        // Whoever has lost count may have spent all that was granted: too much is counted until a scan, never too little.
+        let has_lost_count = !holder.settled_total.fits(command.total);
+        let late = if has_lost_count { late.max_each(holder.outstanding()) } else { late };
         holder.settled_total += late;
         holder.outstanding.clear();
         holder.settled = true;
@@ -41,6 +44,9 @@ pub(super) fn apply(scope: &mut Scope<'_>, command: &SettleDead) -> Reply {
         }
         if command.mark || unlimited {
             sheet.mark("a node's lease ended while its sessions used the account");
+        }
+        if has_lost_count {
+            sheet.mark("a node lost count of what it had settled");
         }
         credit::forget_settled(sheet);
         sheet.drop_holder_if_empty(command.node, command.epoch);
