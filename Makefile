@@ -53,9 +53,9 @@ bench:           ## figures beside OpenSSH in the same run (minutes; ARGS=--quic
 	$(TARGET)/release/bench $(ARGS)
 	$(CARGO) bench --locked -p flotilla-raft -p flotilla-model -p flotilla-vfs
 
-# What `make jepsen` and `make soak` run: workloads, faults, nodes, seconds, where it is kept.
+# What `make jepsen` and `make soak` run: workloads, faults (one that is named twice is made twice as often), nodes, seconds, where it is kept.
 W ?= w1,w2,w3,w4,w5,w6,w10
-F ?= kill,fast-restart,kill-all,pause,pause-holder,rolling,transfer,drain,replace,disk-full,power-cut,sync-error,slow-disk,partition,clients-only,loss,resets,delay,corrupt,wall-clock,snapshots
+F ?= kill,fast-restart,kill-all,pause,pause-holder,rolling,transfer,drain,replace,disk-full,power-cut,sync-error,slow-disk,flipped-bits,partition,clients-only,loss,resets,delay,corrupt,wall-clock,snapshots
 N ?= 3
 S ?= 120
 SEED ?= 1
@@ -69,7 +69,7 @@ jepsen:          ## one fault run: W=workloads F=faults N=nodes S=seconds OUT=fo
 	$(TARGET)/release/flotilla-jepsen run -w $(W) -f $(F) -n $(N) -s $(S) -o $(OUT) $(ARGS)
 
 # With the features of `make test`, which has built it all.
-jepsen-smoke:    ## a fault run of some two minutes, not part of .ci/run yet: three nodes, kill, pause, partition, fast restart
+jepsen-smoke:    ## a fault run of some two minutes, the last part of .ci/run: three nodes, kill, pause, partition, fast restart
 	$(CARGO) test --workspace --locked --quiet --no-run
 	$(TARGET)/debug/flotilla-jepsen run -w w1,w2,w4,w6 -f kill,pause,pause-holder,partition,fast-restart -s 90 -o $(OUT) $(ARGS)
 

@@ -288,10 +288,22 @@ impl Fleet {
         ["node.log", "stderr.log"].map(|name| self.folder.join(format!("node{node}")).join(name))
     }
 
-    /// The last line that a process wrote beside its log, the reason for which it ended.
-    pub fn last_words(&self, node: Place) -> String {
-        let text = std::fs::read(self.folder.join(format!("node{node}/stderr.log"))).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+    /// The last line that its process wrote beside its log, the reason for which it ended.
+    pub async fn last_words(&self, node: Place) -> String {
+        self.nodes[node - 1].lock().await.last_words()
+    }
+    /// With which its process ended by itself; none if it runs, or a signal ended it.
+    pub async fn exit_code(&self, node: Place) -> Option<i32> {
+        self.nodes[node - 1].lock().await.exit_code()
+    }
+    /// The machine must not run again with the disk that it has. How its process ended over that is the caller's to judge: its logs are
+    /// put aside.
+    pub async fn condemn(&self, node: Place) -> Result<()> {
+        self.nodes[node - 1].lock().await.condemned = true;
+        for log in self.logs(node).into_iter().filter(|log| log.exists()) {
+            std::fs::rename(&log, log.with_extension("damaged"))?;
+        }
+        Ok(())
     }
 
     fn log_tail(&self, node: Place) -> String {

@@ -231,6 +231,15 @@ impl Lab {
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// Waits until the log has so many sessions: one is closed there behind its last settlement.
+    pub async fn sessions_left(&self, wanted: usize) -> Result<()> {
+        self.until(Duration::from_secs(10), "the other sessions are closed", async || {
+            let (_, sessions) = self.rest(1)?.get("/api/v2/connections").await?;
+            Ok(sessions.as_array().is_some_and(|list| list.len() == wanted))
+        })
+        .await
+    }
+
     /// Starts a killed node with the command that `dev` printed, and waits until it answers `/livez`.
     pub async fn restart(&mut self, node: usize) -> Result<()> {
         self.restart_under(node, &[]).await

@@ -69,8 +69,15 @@ impl Service {
     /// Who leads then.
     pub async fn transfer_leadership(&self, caller: &Caller, to: Option<NodeId>) -> Result<NodeId, ApiError> {
         caller.may(Verb::TransferLeadership)?;
-        self.change(caller, None, Command::Note(Note::LeadershipMoves { to })).await?;
+        self.note(caller, Note::LeadershipMoves { to }).await;
         Ok(self.cluster.transfer(to, TRANSFER).await?)
+    }
+
+    /// For the history. What is asked for is the remedy where the log takes nothing: then this node's own log tells of it.
+    async fn note(&self, caller: &Caller, note: Note) {
+        if let Err(error) = self.change(caller, None, Command::Note(note.clone())).await {
+            tracing::warn!(sender = "api", ?note, error = error.message, "what is asked for is not in the history");
+        }
     }
 
     pub async fn drain_node(&self, caller: &Caller, node: NodeId) -> Result<(), ApiError> {
@@ -82,7 +89,7 @@ impl Service {
                 Err(ApiError::new(Code::Conflict, format!("node {node} is down: there is nothing to drain")))
             }
             Some(_) => {
-                self.change(caller, None, Command::Note(Note::NodeDrains { node })).await?;
+                self.note(caller, Note::NodeDrains { node }).await;
                 Ok(self.cluster.drain(node, DRAIN).await?)
             }
         }
@@ -189,9 +196,10 @@ impl Service {
         caller.may(Verb::RotateHostKeys)?;
         self.state(false).await?;
         let internal = |why| ApiError::new(Code::Internal, why);
-        let (command, _) = self.vault()?.new_host_keys().map_err(internal)?;
+        let (command, made) = self.vault()?.new_host_keys().map_err(internal)?;
         let changed = self.change(caller, id, command).await?;
         // A repeated request answers with the keys that are shown, not with those that it would have made.
-        Ok((changed, self.vault()?.host_keys().map_err(internal)?))
+        let keys = if changed.is_repeated { self.vault()?.host_keys().map_err(internal)? } else { made };
+        Ok((changed, keys))
     }
 }

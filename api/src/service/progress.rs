@@ -242,12 +242,13 @@ fn whole(load: RequestId) -> RequestId {
 }
 
 impl Service {
-    /// At which index a load under that id was ended, if it was.
-    pub(crate) async fn loaded_before(&self, id: RequestId) -> Result<Option<LogIndex>, ApiError> {
-        match self.state(false).await?.answer_of(whole(id)) {
-            Some(Ok(Done::Revision(index))) => Ok(Some(*index)),
-            _ => Ok(None),
-        }
+    /// What a load under that id did, if one was ended. Which nodes its cuts concerned is not kept: each that lives must have come that far.
+    pub(crate) async fn loaded_before(&self, id: RequestId) -> Result<Option<Changed>, ApiError> {
+        let state = self.state(false).await?;
+        let Some(Ok(Done::Revision(index))) = state.answer_of(whole(id)) else { return Ok(None) };
+        let alive: Vec<NodeId> = state.nodes().filter(|row| row.alive).map(|row| row.id).collect();
+        let unconfirmed = self.cluster.cuts_effective(&alive, *index, super::REVOKE).await;
+        Ok(Some(Changed { unconfirmed, ..Changed::repeated(*index, id) }))
     }
 
     pub(crate) async fn note_load(&self, caller: &Caller, id: RequestId, records: u64) -> Result<Changed, ApiError> {

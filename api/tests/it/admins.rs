@@ -101,7 +101,8 @@ async fn guesses_are_slowed_down_and_told_when_to_come_back() {
         last = server.log_in_as(&format!("guess{guess}"), "wrong").await;
     }
     assert_eq!(last.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!((last.json()["code"].as_str(), last.header("retry-after")), (Some("too_many"), "1"));
+    assert_eq!(last.json()["code"].as_str(), Some("too_many"));
+    assert!(last.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1));
     let right = server.log_in_as("ann", "secret").await;
     assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "nothing is verified meanwhile");
     server.get("/users").await.json();
@@ -113,8 +114,6 @@ async fn guesses_are_slowed_down_and_told_when_to_come_back() {
         request.metadata_mut().insert("authorization", basic("ann", "secret").parse().expect("ASCII"));
         tokens.login(request).await.map(|_| ())
     };
-    let status = login().await.expect_err("slowed down");
-    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     let wait = async || {
         // Each guess that is let through doubles the wait.
         let answer = server.log_in_as("ann", "wrong").await;
@@ -124,7 +123,8 @@ async fn guesses_are_slowed_down_and_told_when_to_come_back() {
     let longer = tokio::time::timeout(std::time::Duration::from_secs(30), async {
         loop {
             match wait().await {
-                Some(seconds) if seconds > 1 => return seconds,
+                // Long enough that it is not over before it is asked about.
+                Some(seconds) if seconds > 3 => return seconds,
                 Some(seconds) => tokio::time::sleep(std::time::Duration::from_secs(seconds)).await,
                 None => {}
             }
@@ -132,6 +132,7 @@ async fn guesses_are_slowed_down_and_told_when_to_come_back() {
     });
     let seconds = longer.await.expect("a longer wait");
     let status = login().await.expect_err("slowed down");
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     let retry = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("when").as_secs();
     assert!(retry > 1 && retry <= seconds, "{retry} s over gRPC, {seconds} s over REST");
 }

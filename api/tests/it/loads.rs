@@ -2,6 +2,7 @@
 
 use axum::http::{Method, StatusCode};
 use flotilla_cluster::Cluster;
+use flotilla_model::NodeId;
 use serde_json::{Value, json};
 
 use crate::fixture::Server;
@@ -28,6 +29,11 @@ async fn a_load_is_answered_under_its_own_id_and_its_repetition_the_same() {
     let change = json!({"permissions": {"/": ["*"]}, "description": "changed since"});
     assert_eq!(server.send(Method::PUT, "/users/u7", &change).await.status, StatusCode::OK);
     let told = server.cluster.state().last_event_number();
+    // What its cuts concern may not be cut everywhere yet.
+    *server.cluster.unconfirmed.lock().expect("no panic while held") = vec![NodeId(1)];
+    let unsure = load(&server, &id, "", &dump("first")).await;
+    assert_eq!((unsure.status, &unsure.json()["unconfirmed_nodes"]), (first.status, &json!([1])), "{}", unsure.text);
+    server.cluster.unconfirmed.lock().expect("no panic while held").clear();
     let again = load(&server, &id, "", &dump("first")).await;
     assert_eq!((again.status, &again.text), (first.status, &first.text));
     for header in ["flotilla-request-id", "flotilla-log-index"] {
@@ -82,4 +88,16 @@ async fn what_the_cluster_refuses_of_a_load_is_refused_under_the_loads_id() {
     let refused = load(&server, &id, "", &json!({"users": [user]})).await;
     assert_eq!((refused.status, &refused.json()["request_id"]), (StatusCode::BAD_REQUEST, &json!(id)));
     assert!(refused.text.contains("user u: invalid: role"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_load_too_large_for_an_id_is_refused_whole_and_taken_without_one() {
+    let server = Server::start().await;
+    let user = |at: usize| json!({"username": format!("u{at}"), "permissions": {"/": ["*"]}});
+    let body = json!({"users": (0..2_001).map(user).collect::<Vec<_>>()});
+    let refused = load(&server, &uuid::Uuid::now_v7().to_string(), "", &body).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    assert!(refused.text.contains("2001 records") && refused.text.contains("split the dump"), "{}", refused.text);
+    assert_eq!(server.get("/users/u0").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.call(Method::POST, "/loaddata", &[], body.to_string()).await.status, StatusCode::OK);
 }

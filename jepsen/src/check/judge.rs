@@ -30,9 +30,14 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
         findings.require(what, number);
         findings
     };
-    let always = least(cluster::check(records), "states compared", 1);
-    let mut all = vec![always, faults::check(records, &operations), recovery(records)];
     let ran = |prefix: &str| operations.iter().any(|operation: &Operation| operation.f.starts_with(prefix));
+    let succeeded =
+        |f: &str| operations.iter().filter(|operation| operation.f == f && operation.is_ok()).count() as u64;
+    let mut always = least(cluster::check(records), "states compared", 1);
+    if succeeded("nemesis.behind") > 2 {
+        always.require("snapshots installed", 1);
+    }
+    let mut all = vec![always, faults::check(records, &operations), recovery(records)];
     if ran("W1.") {
         all.push(least(users::check(&operations, budget), "logins", 10));
     }
@@ -46,6 +51,12 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
     }
     if ran("W4.") {
         all.push(least(least(storage::check_quota(records, &operations), "samples", 20), "refusals judged", 3));
+        let quota = all.last_mut().expect("just pushed");
+        quota.require("times that the ledger was read beside the storage", 3);
+        quota.count("scans that began", succeeded("W4.scan"));
+        if ran("W4.scan") {
+            quota.require("scans that began", 1);
+        }
         all.push(least(storage::check_files(&operations), "uploads stored", 10));
     }
     if ran("W5.") {

@@ -47,6 +47,7 @@ impl Fleet {
         let said = run(join, limit).await?;
         let id = joined_as(&said).with_context(|| format!("join names no node: {said}"))?;
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)[place - 1] = id;
+        self.nodes[place - 1].lock().await.condemned = false;
         Ok(())
     }
 }

@@ -39,6 +39,10 @@ pub struct Process {
     excuse: Option<Excuse>,
     /// What is loaded before it, so that its wall clock can be set.
     clock: Option<PathBuf>,
+    /// What was in the file of its errors before its last start.
+    earlier_words: u64,
+    /// Its disk is damaged: only a new machine may be started in its place.
+    pub condemned: bool,
 }
 
 /// It was asked to end, or a fault of its disk may make it.
@@ -58,6 +62,8 @@ pub fn set_wall_clock(folder: &Path, by_ms: i64) -> Result<()> {
     Ok(std::fs::rename(new, file)?)
 }
 
+const ERRORS: &str = "stderr.log";
+
 /// The excuse of a process that was asked to end.
 pub const ASKED: &str = "asked";
 
@@ -66,7 +72,21 @@ impl Process {
         let (folder, binary) = (cluster.join(format!("node{node}")), options.binary.clone());
         let clock = options.wall_clocks.then(faketime).flatten();
         let (child, frozen, starts, noted, excuse) = (None, false, 0, false, None);
-        Process { node, binary, folder, child, frozen, starts, recorder, noted, excuse, clock }
+        let (earlier_words, condemned) = (0, false);
+        Process {
+            node,
+            binary,
+            folder,
+            child,
+            frozen,
+            starts,
+            recorder,
+            noted,
+            excuse,
+            clock,
+            earlier_words,
+            condemned,
+        }
     }
 
     /// From here on, and for a while if one is given, it may end by itself.
@@ -85,7 +105,9 @@ impl Process {
         if self.life() == Life::Running || self.life() == Life::Frozen {
             return Ok(());
         }
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("stderr.log"))?;
+        ensure!(!self.condemned, "node {} has damaged files and was not replaced", self.node);
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join(ERRORS))?;
+        self.earlier_words = errors.metadata()?.len();
         let mut command = match network {
             Network::Bridge(bridge) => bridge.command(self.node, &self.binary),
             Network::Switch(_) => Command::new(&self.binary),
@@ -130,6 +152,17 @@ impl Process {
         let (node, start, excuse) = (self.node as u64, self.starts, excuse.map(|one| one.why.to_owned()));
         let exit = Exit { node, start, status: status.to_string(), well: status.success(), excuse };
         self.recorder.observe(EXIT, serde_json::json!(exit));
+    }
+
+    /// The last line that it wrote beside its log since its last start.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read(self.folder.join(ERRORS)).unwrap_or_default();
+        let text = String::from_utf8_lossy(text.get(self.earlier_words as usize..).unwrap_or_default());
+        text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+    }
+
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.as_mut()?.try_wait().ok()??.code()
     }
 
     fn pid(&self) -> Option<Pid> {

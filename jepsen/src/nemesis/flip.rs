@@ -1,11 +1,10 @@
 //! Flipped bits in the files of one node while it is down: it must refuse to start, be refused by its peers, or not be harmed.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -19,19 +18,13 @@ const FLIPPED: &str = "flipped-bits";
 const SHOWS: Duration = Duration::from_secs(8);
 
 impl Nemesis {
-    /// A node that refused gets its bits back, as from a sound copy of that moment; any other machine is replaced by a new one, for
-    /// what is damaged may show at any later time.
+    /// The machine is replaced by a new one whatever it did: it may have met its peers before it ended, so that its bits of before would
+    /// set back what it told them; and what is damaged may show at any later time.
     pub(super) async fn flipped_bits(&mut self) -> Result<Option<Value>> {
         let fleet = Arc::clone(&self.world.fleet);
         let node = self.target().await;
-        if fleet.fault_disk(node).is_ok() {
-            return Ok(None);
-        }
         fleet.kill(node).await?;
-        let data = fleet.folder.join(format!("node{node}/data"));
-        let saved = data.with_extension("saved");
-        copy(&data, &saved)?;
-        let flipped = flip(&data, &mut self.random)?;
+        let flipped = flip(&fleet.folder.join(format!("node{node}/data")), &mut self.random)?;
         fleet.begin_excused(node, FLIPPED).await?;
         let began = tokio::time::Instant::now();
         let mut every = tokio::time::interval(Duration::from_millis(50));
@@ -40,27 +33,17 @@ impl Nemesis {
         }
         let mut what = json!({"node": node, "flipped": flipped, "refused": fleet.has_ended(node).await});
         if what["refused"] == true {
-            what["said"] = json!(fleet.last_words(node));
-            fleet.kill(node).await?;
-            copy(&saved, &data)?;
-            fleet.begin(node).await?;
+            what["said"] = json!(fleet.last_words(node).await);
+            what["code"] = json!(fleet.exit_code(node).await);
         } else {
             what["ready"] = json!(fleet.is_ready(node).await);
             what["said"] = json!(fleet.why_not_ready(node).await);
-            fleet.kill(node).await?;
-            what["new"] = self.replace_machine(node).await?;
         }
-        std::fs::remove_dir_all(&saved)?;
+        fleet.kill(node).await?;
+        fleet.condemn(node).await?;
+        what["new"] = self.replace_machine(node).await?;
         Ok(Some(what))
     }
-}
-
-/// Makes `to` what `from` is.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let script = "set -e\nmkdir -p \"$2\"\nfind \"$2\" -mindepth 1 -delete\ncp -a \"$1/.\" \"$2\"";
-    let output = Command::new("sh").args(["-c", script, "sh"]).arg(from).arg(to).output()?;
-    ensure!(output.status.success(), "copying {}: {}", from.display(), String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// Flips one to four bits of one file: mostly of the log, which is the largest, else of any other one.

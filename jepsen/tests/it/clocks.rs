@@ -3,18 +3,20 @@
 //! A monotonic clock that runs at another rate cannot be made here without touching the machine's own: rates are tested
 //! with the `Clock` trait in `raft/`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use flotilla_jepsen::client::{Sftp, Upload};
 use flotilla_jepsen::lab::Lab;
+use flotilla_jepsen::probe::faketime;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
-#[cfg(target_arch = "x86_64")]
-pub const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-#[cfg(target_arch = "aarch64")]
-pub const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// What is loaded before a process whose clock is to be turned.
+pub fn library() -> String {
+    let found = faketime().expect("libfaketime is needed: apt-get install faketime (make test-needs does)");
+    found.to_str().expect("a path that is text").to_owned()
+}
 
 /// The wall clock of one node, offset by what the file says; its other clocks start at other values.
 struct Wall {
@@ -36,8 +38,7 @@ impl Wall {
     }
 
     async fn restart(&self, lab: &mut Lab, node: usize) {
-        assert!(Path::new(LIBRARY).exists(), "libfaketime is needed: apt-get install faketime (make test-needs does)");
-        let preload = format!("LD_PRELOAD={LIBRARY}");
+        let preload = format!("LD_PRELOAD={}", library());
         let file = format!("FAKETIME_TIMESTAMP_FILE={}", self.file.display());
         let own_clocks = ["unshare", "--time", "--boottime", "1000000", "--monotonic", "500000"];
         let faked = ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"];

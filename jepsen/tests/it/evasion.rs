@@ -45,16 +45,6 @@ async fn remove_then_put_works_at_a_full_quota() {
     }
 }
 
-/// Waits until the log has no more than so many sessions.
-async fn sessions_left(lab: &Lab, wanted: usize) {
-    lab.until(std::time::Duration::from_secs(10), "the other sessions are closed", async || {
-        let (_, sessions) = lab.rest(1)?.get("/api/v2/connections").await?;
-        Ok(sessions.as_array().is_some_and(|list| list.len() == wanted))
-    })
-    .await
-    .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_on_one_name_never_leave_less_counted_than_stored() {
     let lab = Lab::start(3).await.unwrap();
@@ -78,7 +68,7 @@ async fn two_nodes_on_one_name_never_leave_less_counted_than_stored() {
     };
     join_all([work(1), work(2)]).await;
     // A session is closed in the log behind its settlement; until then its part stands in what the node was granted.
-    sessions_left(&lab, 0).await;
+    lab.sessions_left(0).await.unwrap();
     let stored = lab.stored("races").unwrap();
     let used = || async {
         let (_, user) = lab.rest(1)?.get("/api/v2/users/races").await?;
@@ -101,7 +91,7 @@ async fn cut_upload_leaves_the_good_file_whole_and_visible() {
     assert_eq!(reader.download("/good").await.unwrap(), good, "while the upload runs");
     drop(sftp);
     let files = lab.files().join("cut");
-    sessions_left(&lab, 1).await;
+    lab.sessions_left(1).await.unwrap();
     assert_eq!(std::fs::read(files.join("good")).unwrap(), good, "after the cut");
     assert_eq!(lab.stored("cut").unwrap(), (2 * MIB, 1));
 }

@@ -7,7 +7,7 @@ use flotilla_jepsen::fleet::Fleet;
 use flotilla_jepsen::lab::Mount;
 use rustix::process::Signal;
 
-use crate::clocks::LIBRARY;
+use crate::clocks::library;
 
 /// Ids and names of all members, as a machine sees them.
 async fn members(fleet: &Fleet, through: usize) -> BTreeSet<(u64, String)> {
@@ -125,12 +125,12 @@ async fn a_join_on_a_full_disk_uses_no_token_up_and_one_that_fails_half_way_is_m
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_with_a_wrong_clock_is_told_so_and_joins_when_it_is_right() {
-    assert!(std::path::Path::new(LIBRARY).exists(), "libfaketime is needed: make test-needs installs it");
+    let library = library();
     let mut fleet = Fleet::cluster_in(1, 2, &[]).await.unwrap();
     let token = fleet.token(1).await.unwrap();
     // At the last two the cluster's certificates are not valid yet, or not any more.
     for (offset, way) in [("+3600", "ahead of"), ("-3600", "behind"), ("-9000d", "behind"), ("+9000d", "ahead of")] {
-        let clock = [("LD_PRELOAD", LIBRARY), ("FAKETIME", offset), ("DONT_FAKE_MONOTONIC", "1")];
+        let clock = [("LD_PRELOAD", library.as_str()), ("FAKETIME", offset), ("DONT_FAKE_MONOTONIC", "1")];
         let refused = fleet.join_in(&clock, 2, &token, &[]).await.unwrap().refused().unwrap();
         assert!(
             refused.contains("clock") && refused.contains(way) && refused.contains("set it"),
@@ -140,7 +140,7 @@ async fn a_machine_with_a_wrong_clock_is_told_so_and_joins_when_it_is_right() {
         assert_eq!(members(&fleet, 1).await.len(), 1, "{offset}");
     }
     // Within what is allowed.
-    let clock = [("LD_PRELOAD", LIBRARY), ("FAKETIME", "+120"), ("DONT_FAKE_MONOTONIC", "1")];
+    let clock = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "+120"), ("DONT_FAKE_MONOTONIC", "1")];
     let joined = fleet.join_in(&clock, 2, &token, &[]).await.unwrap();
     assert!(joined.stderr.contains("as node 2"), "{}", joined.stderr);
     fleet.serve(2).await.unwrap();

@@ -90,27 +90,29 @@ async fn check(lab: &Lab, user: &str, sizes: &[u64], nodes: &[usize], expected: 
 
 async fn twenty(name: &str, sizes: &[u64], nodes: &[usize], expected: usize, limit: (u64, u64)) {
     let lab = Lab::start(3).await.unwrap();
+    let mut looks = 0;
     for run in 0..RUNS {
         let user = format!("{name}{run}");
         lab.user(&user, 0, limit.0, limit.1).await.unwrap();
-        let looks = check(&lab, &user, sizes, nodes, expected, limit).await;
-        assert!(looks > 0, "nobody looked while it ran");
+        looks += check(&lab, &user, sizes, nodes, expected, limit).await;
     }
+    assert!(looks > 0, "nobody ever looked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_do_not_fit_together_exactly_one_succeeds() {
     let lab = Lab::start(3).await.unwrap();
+    let mut looks = 0;
     for run in 0..RUNS {
         for (name, size, nodes) in
             [("six", 6, [1, 2]), ("nine", 9, [2, 3]), ("samenode", 6, [1, 1]), ("sameninenode", 9, [3, 3])]
         {
             let user = format!("{name}{run}");
             lab.user(&user, 0, 10 * MIB, 0).await.unwrap();
-            let looks = check(&lab, &user, &[size * MIB, size * MIB], &nodes, 1, (10 * MIB, 0)).await;
-            assert!(looks > 0, "nobody looked while it ran");
+            looks += check(&lab, &user, &[size * MIB, size * MIB], &nodes, 1, (10 * MIB, 0)).await;
         }
     }
+    assert!(looks > 0, "nobody ever looked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,16 +140,17 @@ async fn of_two_files_that_do_not_fit_together_exactly_one_succeeds() {
 async fn of_24_files_exactly_ten_fit_over_three_nodes_and_on_one() {
     let lab = Lab::start(3).await.unwrap();
     let spread: Vec<usize> = (0..24).map(|n| n % 3 + 1).collect();
+    let mut looks = 0;
     for run in 0..RUNS {
         let single = vec![run % 3 + 1; 24];
         // One node needs fewer runs to show it.
         for (name, nodes) in [("spread", &spread), ("single", &single)].into_iter().take(if run < 6 { 2 } else { 1 }) {
             let user = format!("{name}{run}");
             lab.user(&user, 0, 0, 10).await.unwrap();
-            let looks = check(&lab, &user, &[1000; 24], nodes, 10, (0, 10)).await;
-            assert!(looks > 0, "nobody looked while it ran");
+            looks += check(&lab, &user, &[1000; 24], nodes, 10, (0, 10)).await;
         }
     }
+    assert!(looks > 0, "nobody ever looked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,12 +164,13 @@ async fn log_commands_do_not_depend_on_the_number_of_writes() {
         let outcome = sftp.upload("/big", 1024 * MIB, chunk).await;
         assert!(matches!(outcome, Upload::Stored), "{outcome:?}\n{}", lab.log_tails());
         sftp.leave().await;
+        lab.sessions_left(0).await.unwrap();
         commands.push(quota_commands(&lab).await - before);
         std::fs::remove_file(lab.files().join(user).join("big")).unwrap();
     }
     eprintln!("quota commands of a 1 GiB upload: {} at 32 KiB, {} at 252 KiB", commands[0], commands[1]);
     assert!(commands.iter().all(|count| *count > 0.0 && *count <= 40.0), "{commands:?}");
-    // 32,768 writes and 4,162: what differs is how many settlements the time of a run takes.
+    // 32,768 writes and 4,162: what differs is how much room was asked for ahead.
     assert!((commands[0] - commands[1]).abs() <= 10.0, "{commands:?}");
 }
 

@@ -19,7 +19,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 /// A lack that lasts is told of so often.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
-/// Accepts until the drain begins; closing the listener then refuses new connections at once.
+/// Accepts until the drain begins, and then what waits already; closing the listener refuses new connections at once.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: ProxyProtocol, drain: CancellationToken) {
     let mut told: Option<Instant> = None;
     loop {
@@ -50,7 +50,11 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, proxy: Proxy
 fn take_the_rest(shared: &Arc<Shared>, listener: TcpListener, proxy: ProxyProtocol) {
     let Ok(listener) = listener.into_std() else { return };
     for _ in 0..BACKLOG {
-        let Ok((tcp, peer)) = listener.accept() else { return };
+        let (tcp, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if is_the_clients(&error) => continue,
+            Err(_) => return,
+        };
         if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
             tune(&tcp);
             connection::spawn(shared, tcp, peer, proxy);

@@ -193,7 +193,7 @@ fn offence(peer: &Peer, ended: &Result<(), Ended>) -> Option<Offence> {
 
 /// Connections that we ended ourselves at a drain say nothing about their source, and a proxy's own nothing about its clients.
 fn penalise(peer: &Peer, offence: Option<Offence>) {
-    if let Some(offence) = offence.filter(|_| !peer.is_proxy && !peer.shared.core.is_draining()) {
+    if let Some(offence) = offence.filter(|_| !peer.is_proxy && !peer.shared.drain.is_cancelled()) {
         peer.shared.penalties.note(peer.connection.remote().ip(), offence);
     }
 }

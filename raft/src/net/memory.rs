@@ -21,10 +21,37 @@ struct Acknowledged {
     committed: u64,
 }
 
+impl Acknowledged {
+    fn take(&mut self, other: &Acknowledged) {
+        if other.term > self.term {
+            (self.term, self.index) = (other.term, other.index);
+        } else if other.term == self.term {
+            self.index = self.index.max(other.index);
+        }
+        self.committed = self.committed.max(other.committed);
+    }
+}
+
+/// What one peer acknowledged. A hello may have been written before entries arrived by another connection: a start is judged by what
+/// earlier ones acknowledged, for no log falls back while its process runs.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    earlier: Acknowledged,
+    this_start: Acknowledged,
+}
+
+impl Log {
+    fn all(&self) -> Acknowledged {
+        let mut all = self.earlier.clone();
+        all.take(&self.this_start);
+        all
+    }
+}
+
 #[derive(Default)]
 struct Known {
     starts: BTreeMap<u64, Start>,
-    acknowledged: BTreeMap<u64, Acknowledged>,
+    logs: BTreeMap<u64, Log>,
 }
 
 pub struct PeerMemory {
@@ -40,16 +67,18 @@ impl Known {
         let node = hello.node.0;
         let seen = self.starts.get(&node);
         let started = seen.map_or(Ok(()), |seen| compare_starts(seen, &hello.start));
-        let judged = started.and_then(|()| self.acknowledged.get(&node).map_or(Ok(()), |log| judge_log(log, hello)));
+        let same = seen == Some(&hello.start);
+        let acknowledged = self.logs.get(&node).map(|log| if same { log.earlier.clone() } else { log.all() });
+        let judged = started.and_then(|()| acknowledged.map_or(Ok(()), |log| judge_log(&log, hello)));
         judged.map_err(|why| with_remedy(hello.node, &why))?;
-        Ok(seen == Some(&hello.start))
+        Ok(same)
     }
 }
 
 impl PeerMemory {
     pub fn open(file: &Path) -> Result<Self, FolderError> {
         let starts = folder::read_value(file)?.unwrap_or_default();
-        let known = Known { starts, acknowledged: BTreeMap::new() };
+        let known = Known { starts, logs: BTreeMap::new() };
         Ok(PeerMemory { file: file.to_owned(), known: Mutex::new(known), writing: Arc::default() })
     }
 
@@ -84,20 +113,18 @@ impl PeerMemory {
         starts.insert(hello.node.0, hello.start.clone());
         folder::write_value(&self.file, &starts)
             .map_err(|error| format!("what is known of it cannot be written: {error}"))?;
-        self.known().starts = starts;
+        let mut known = self.known();
+        known.starts = starts;
+        let log = known.logs.entry(hello.node.0).or_default();
+        *log = Log { earlier: log.all(), this_start: Acknowledged::default() };
         Ok(())
     }
 
     /// A peer acknowledged entries of this leader's term; `committed` is what the cluster has committed.
     pub fn acknowledged(&self, node: NodeId, term: u64, index: u64, committed: u64) {
         let mut known = self.known();
-        let row = known.acknowledged.entry(node.0).or_default();
-        if term > row.term {
-            (row.term, row.index) = (term, index);
-        } else if term == row.term {
-            row.index = row.index.max(index);
-        }
-        row.committed = row.committed.max(committed.min(index));
+        let committed = committed.min(index);
+        known.logs.entry(node.0).or_default().this_start.take(&Acknowledged { term, index, committed });
     }
 }
 
@@ -179,6 +206,20 @@ mod tests {
         assert!(memory.meet(&hello(7, 1, 1, 4, 100)).await.unwrap_err().contains("voted"));
         memory.meet(&hello(7, 1, 1, 6, 95)).await.expect("a later leader may have removed what was not committed");
         memory.meet(&hello(7, 1, 1, 5, 100)).await.expect("all that it acknowledged");
+    }
+
+    #[tokio::test]
+    async fn a_hello_may_be_older_than_what_came_by_another_connection_but_not_than_an_earlier_start() {
+        let (_dir, memory) = memory();
+        memory.meet(&hello(7, 1, 1, 4, 0)).await.expect("the first connection");
+        memory.acknowledged(NodeId(2), 5, 14, 14);
+        memory
+            .meet(&hello(7, 1, 1, 4, 0))
+            .await
+            .expect("a second one of the same start, whose hello was written before");
+        assert!(memory.meet(&hello(7, 2, 2, 5, 13)).await.unwrap_err().contains("lost entries"));
+        memory.meet(&hello(7, 2, 2, 5, 14)).await.expect("a later start with all that was acknowledged");
+        assert!(memory.meet(&hello(7, 2, 2, 5, 13)).await.unwrap_err().contains("lost entries"));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::backend::{LogReads, Op, Recovered};
 use super::io_thread::{IoThread, Writer};
 use super::redb_backend;
+use super::sealed::opening;
 use super::sled_backend::{self, Space};
 use super::tail::Tail;
 use crate::blocking;
@@ -64,7 +65,7 @@ impl LogStore {
         if sled_backend::is_there(dir) {
             return Err(other_engine(dir, "sled", "redb"));
         }
-        let (writer, reader, recovered) = redb_backend::open(dir)?;
+        let (writer, reader, recovered) = opening(|| redb_backend::open(dir))?;
         let io = IoThread::spawn(writer, guard)?;
         Self::open(Box::new(io), Box::new(reader), recovered)
     }
@@ -79,7 +80,7 @@ impl LogStore {
         if dir.join(redb_backend::FILE).exists() {
             return Err(other_engine(dir, "redb", "sled"));
         }
-        let (writer, reader, recovered) = sled_backend::open(dir, space)?;
+        let (writer, reader, recovered) = opening(|| sled_backend::open(dir, space))?;
         let io = IoThread::spawn(writer, guard)?;
         Self::open(Box::new(io), Box::new(reader), recovered)
     }
@@ -245,10 +246,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
     /// None where the range begins before the log does. After a failed append the engine may take up the command again with which it
     /// once began to replicate; what is left of such a range does not follow what the request names, and would make a hole in a follower's log.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
-        if self.known().is_purged(start) {
-            return Ok(Vec::new());
-        }
-        self.read(start, end, READ_BYTES).await
+        let mut found = self.read(start, end, READ_BYTES).await?;
+        // Judged by what was read: a purge may come while it is.
+        let follows = found.iter().zip(start..).take_while(|(entry, index)| entry.log_id.index == *index).count();
+        found.truncate(follows);
+        Ok(found)
     }
 }
 

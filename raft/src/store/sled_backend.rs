@@ -123,7 +123,7 @@ fn recover(tree: &Tree) -> io::Result<(Recovered, u64)> {
 fn to_io(error: sled::Error) -> io::Error {
     match error {
         sled::Error::Io(error) => error,
-        other => io::Error::other(other),
+        other => damaged(other.to_string()),
     }
 }
 

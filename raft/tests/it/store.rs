@@ -160,6 +160,57 @@ async fn no_value_is_large_enough_for_the_engine_to_write_it_aside() {
     assert_eq!(blobs, 0);
 }
 
+fn files_of(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for found in std::fs::read_dir(dir).expect("the folder").map(|found| found.expect("an entry of the folder").path())
+    {
+        if found.is_dir() { files.extend(files_of(&found)) } else { files.push(found) }
+    }
+    files.sort();
+    files
+}
+
+/// What was flipped may harm nothing, or only be seen by peers, for it took the log's end. What the store notices it tells, without a
+/// panic, and with what is to be done.
+#[tokio::test]
+async fn flipped_bits_in_any_file_of_the_store_are_told_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sound = dir.path().join("sound");
+    let mut store = open(&sound).await.expect("a new store");
+    for from in (1..=4_000).step_by(20) {
+        store.save_vote(&Vote::new(from, 1)).await.expect("the vote");
+        store.blocking_append((from..from + 20).map(|index| entry(index, 300))).await.expect("the entries");
+    }
+    store.purge(log_id(2_000)).await.expect("the purge");
+    drop(store);
+    let (mut told, mut opened) = (0, 0);
+    for turn in 0..120_usize {
+        let log = dir.path().join(format!("log{turn}"));
+        copy(&sound, &log);
+        let mut files = files_of(&log);
+        files.retain(|file| std::fs::read(file).expect("a file").iter().any(|byte| *byte != 0));
+        let db = files.iter().position(|file| file.ends_with("db")).expect("sled's file");
+        // The small files are flipped in a third of the turns.
+        let file = &files[if turn % 3 == 0 { turn / 3 % files.len() } else { db }];
+        let mut bytes = std::fs::read(file).expect("the file");
+        let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        let at = used[turn * 7_919_993 % used.len()];
+        bytes[at] ^= 1 << (turn % 8);
+        std::fs::write(file, bytes).expect("written");
+        match open(&log).await {
+            Ok(_) => opened += 1,
+            Err(error) => {
+                let error = error.to_string();
+                let what = format!("{} at {at}: {error}", file.display());
+                assert!(error.contains("log store is damaged: ") && error.contains("join it afresh"), "{what}");
+                told += 1;
+            }
+        }
+        std::fs::remove_dir_all(&log).expect("removed");
+    }
+    assert!(told > 10 && opened > 10, "{told} told, {opened} opened");
+}
+
 /// Opens a store on redb that may just be closing.
 async fn open_redb(dir: &Path) -> std::io::Result<LogStore> {
     for _ in 0..200 {

@@ -61,11 +61,19 @@ pub(in crate::rest) async fn load(
     }
     let Sent(body) = body?;
     let (id, records) = (once.request_id.unwrap_or_else(new_request_id), body.rows() as u64);
-    if let Some(index) = service.loaded_before(id).await? {
-        return Ok(reply::done(&Changed::repeated(index, id), RESTORED));
+    // Two ids a record, of which the cluster must remember all until the load ends, beside what else is asked meanwhile.
+    if once.request_id.is_some() && records > MOST_UNDER_AN_ID {
+        let text = format!(
+            "Flotilla-Request-Id: {records} records are more than the {MOST_UNDER_AN_ID} that are loaded under a request id: split the \
+             dump, or leave the header out"
+        );
+        return Err(ApiError::invalid(text).into());
+    }
+    if let Some(before) = service.loaded_before(id).await? {
+        return Ok(reply::done(&before, RESTORED));
     }
     let loading = service.loads.begin(id, records);
-    let done = write(&service, &caller, &loading, &query, body).await;
+    let done = write(&service, &caller, &loading, &query, body, once.request_id.is_some()).await;
     let noted = match done {
         Ok(done) => service.note_load(&caller, id, records).await.map(|noted| match done {
             Some(done) => noted.and(done),
@@ -79,17 +87,19 @@ pub(in crate::rest) async fn load(
 }
 
 const RESTORED: &str = "Data restored";
+const MOST_UNDER_AN_ID: u64 = 2_000;
 
-/// Reads all of it, then writes all of it. Under one id each record is written once, however often the load is tried again.
+/// Reads all of it, then writes all of it. Under an id of the caller's (`numbered`) each record is written once, however often the load is tried again.
 async fn write(
     service: &Service,
     caller: &Caller,
     loading: &Loading,
     query: &LoadQuery,
     body: LoadBody,
+    numbered: bool,
 ) -> Result<Option<Changed>, ApiError> {
     let loaded = Loaded::read(service, loading, body).await?;
-    let writer = Writer { service, caller, loading, only_new: query.mode == 1 };
+    let writer = Writer { service, caller, loading, only_new: query.mode == 1, numbered };
     let names: Vec<Username> = loaded.users.iter().map(|(name, _)| name.clone()).collect();
     let mut done = writer.kept(loaded.roles).await?;
     done = both(done, writer.kept(loaded.folders).await?);
@@ -234,21 +244,25 @@ struct Writer<'a> {
     caller: &'a Caller,
     loading: &'a Loading,
     only_new: bool,
+    numbered: bool,
 }
 
+/// The ids of a row's creation and of its replacement, where the load has one.
+type Ids = (Option<RequestId>, Option<RequestId>);
+
 impl Writer<'_> {
-    /// Each row with the ids of its creation and of its replacement.
-    fn numbered<R>(&self, rows: Vec<R>) -> Vec<((RequestId, RequestId), R)> {
-        rows.into_iter().map(|row| (self.loading.next_ids(), row)).collect()
+    fn numbered<R>(&self, rows: Vec<R>) -> Vec<(Ids, R)> {
+        let ids = || self.numbered.then(|| self.loading.next_ids()).unzip();
+        rows.into_iter().map(|row| (ids(), row)).collect()
     }
 
     async fn kept<S: Shape>(&self, rows: Vec<(Name, S)>) -> Result<Option<Changed>, ApiError> {
-        let write = async |((first, second), (name, spec)): ((RequestId, RequestId), (Name, S))| {
-            let made = self.service.create_record(self.caller, Some(first), name.clone(), spec.clone()).await;
+        let write = async |((first, second), (name, spec)): (Ids, (Name, S))| {
+            let made = self.service.create_record(self.caller, first, name.clone(), spec.clone()).await;
             let done = match made.map(|(changed, ..)| changed) {
                 Err(error) if error.code == Code::AlreadyExists && self.only_new => Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
-                    self.service.replace_record(self.caller, Some(second), name.clone(), None, spec).await.map(Some)
+                    self.service.replace_record(self.caller, second, name.clone(), None, spec).await.map(Some)
                 }
                 made => made.map(Some),
             };
@@ -259,12 +273,12 @@ impl Writer<'_> {
     }
 
     async fn users(&self, rows: Vec<(Username, UserSpec)>) -> Result<Option<Changed>, ApiError> {
-        let write = async |((first, second), (name, spec)): ((RequestId, RequestId), (Username, UserSpec))| {
-            let made = self.service.create_user(self.caller, Some(first), name.clone(), spec.clone()).await;
+        let write = async |((first, second), (name, spec)): (Ids, (Username, UserSpec))| {
+            let made = self.service.create_user(self.caller, first, name.clone(), spec.clone()).await;
             let done = match made.map(|created| created.changed) {
                 Err(error) if error.code == Code::AlreadyExists && self.only_new => Ok(None),
                 Err(error) if error.code == Code::AlreadyExists => {
-                    self.service.replace_user(self.caller, Some(second), name.clone(), None, spec).await.map(Some)
+                    self.service.replace_user(self.caller, second, name.clone(), None, spec).await.map(Some)
                 }
                 made => made.map(Some),
             };

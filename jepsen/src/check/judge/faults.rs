@@ -104,8 +104,10 @@ fn flipped(operation: &Operation, findings: &mut Findings) {
     };
     findings.count(what, 1);
     let names_it = ["damaged", "data/"].iter().any(|word| said.contains(word));
-    if refused && !names_it {
-        let text = format!("{} has flipped bits; the node ended with: {said}", operation.answer["flipped"]);
+    let by_signal = operation.answer.get("code").is_some_and(serde_json::Value::is_null);
+    if refused && (by_signal || !names_it) {
+        let how = if by_signal { "a signal ended the node" } else { "the node ended" };
+        let text = format!("{} has flipped bits; {how} with: {said}", operation.answer["flipped"]);
         findings.violated("C-reason", operation.returned, text);
     }
 }

@@ -83,7 +83,7 @@ impl Inner {
         let mut books = self.books.lock().expect("no panic while locked");
         let open = || {
             let book = Book::new(key, Arc::clone(lease), limited, holder.confirmed);
-            // An earlier book of the row may have settled: the last settlement is a total of the row's whole life (7.1).
+            // The last settlement is a total of the row's whole life (7.1), should an earlier book of it have settled and be forgotten.
             book.lock().total = holder.settled_total;
             book
         };

@@ -47,14 +47,9 @@ impl Measuring {
 
     /// Keeps the credit back. Where too many are kept it is lost, and the account is marked for a scan.
     pub fn hold(self, claim: CreditClaim) -> HeldCredit {
-        let mut pages = self.seat.book.lock();
-        let has_room = pages.held.len() < MAX_HELD;
-        if has_room {
-            pages.held.insert(self.token, self.item(claim));
-        }
-        drop(pages);
-        if !has_room {
-            self.seat.mark();
+        let kept = self.seat.book.lock().hold(self.token, self.item(claim));
+        if !kept {
+            self.seat.due();
         }
         HeldCredit { measuring: self, released: false }
     }
@@ -115,6 +110,19 @@ impl Pages {
         self.measuring.remove(&token);
         self.nameless.remove(&token);
         self.held.remove(&token);
+    }
+
+    /// `false`: it is not kept. Then it keeps no name in the log either, and a scan counts without it.
+    pub(super) fn hold(&mut self, token: u64, item: CreditItem) -> bool {
+        let kept = self.held.len() < MAX_HELD;
+        if kept {
+            self.held.insert(token, item);
+        } else {
+            self.measuring.remove(&token);
+            self.mark = true;
+            self.changed_for_the_log();
+        }
+        kept
     }
 
     pub(super) fn release_held(&mut self, token: u64, charged: u64, known_at: LogIndex) -> bool {
@@ -216,6 +224,25 @@ mod tests {
         assert!(pages.pack_word(book.key, true, 9).settlement.disturbed, "a walk does not find it");
         pages.end_measuring(1);
         assert!(!pages.pack_word(book.key, true, 9).settlement.disturbed);
+    }
+
+    #[test]
+    fn a_credit_too_many_keeps_no_name_in_the_log_and_its_file_stays_nameless() {
+        let book = book_that_holds_a_credit();
+        let mut pages = book.lock();
+        let mut row = credited();
+        row.credited = Arc::default();
+        for number in 2..=super::MAX_HELD as u64 + 1 {
+            pages.measuring.insert(number, 5);
+            pages.nameless.insert(number);
+            let inode = CreditedInode { inode: number, birth_ns: 7 };
+            let kept = pages.hold(number, CreditItem { amount: Amount::new(10, 1), inode, measured: 5 });
+            assert_eq!(kept, number <= super::MAX_HELD as u64);
+        }
+        assert!(pages.mark, "the lost one is counted until a scan");
+        pages.review_held(&row, 9);
+        let packed = pages.pack_word(book.key, true, 9).settlement;
+        assert_eq!((packed.settled_through, packed.disturbed), (9, true));
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Steps {
 
     /// Keeps back the credit of a removed file that is open here still, and gives it with its last handle.
     pub fn hold(&mut self, token: u64, item: CreditItem) {
-        self.pages.held.insert(token, item);
+        self.pages.hold(token, item);
     }
 
     pub fn release(&mut self, token: u64, charged: u64, known_at: LogIndex) {
