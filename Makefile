@@ -30,7 +30,7 @@ test-needs:      ## installs what the tests drive: OpenSSH client and server, ss
 	python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv); \
 	if [ $${#need[@]} -gt 0 ]; then echo "installing for the tests: $${need[*]}"; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && $$sudo apt-get install -y -qq "$${need[@]}" >/dev/null; \
-	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, haproxy, faketime, sftp-server, strace, ip, nft, python3 with venv"; fi
+	else echo "what the tests need is here: sftp, ssh-keygen, sshpass, haproxy, faketime, sftp-server, strace, logrotate, ip, nft, python3 with venv"; fi
 
 test: test-needs ## all tests, against real OpenSSH clients and real processes
 	$(CARGO) build --locked -p flotilla
@@ -71,7 +71,7 @@ jepsen:          ## one fault run: W=workloads F=faults N=nodes S=seconds OUT=fo
 # With the features of `make test`, which has built it all.
 jepsen-smoke:    ## a fault run of some two minutes, the last part of .ci/run: three nodes, kill, pause, partition, fast restart
 	$(CARGO) test --workspace --locked --quiet --no-run
-	$(TARGET)/debug/flotilla-jepsen run -w w1,w2,w4,w6 -f kill,pause,pause-holder,partition,fast-restart -s 90 -o $(OUT) $(ARGS)
+	$(TARGET)/debug/flotilla-jepsen run -w w1,w2,w4,w6 -f kill,pause,pause-holder,pause-holder,partition,fast-restart -s 90 -o $(OUT) $(ARGS)
 
 soak:            ## HOURS=n: run after run on five nodes, all faults, all workloads
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen

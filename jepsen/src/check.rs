@@ -42,6 +42,9 @@ pub struct Findings {
 /// A checker stops telling after this many violations of one history.
 const TELL: usize = 50;
 
+/// Of the refusals that were judged, those after the last fault: a run must have some, for only those see what faults left.
+pub const JUDGED_AT_REST: &str = "refusals judged after the recovery";
+
 impl Findings {
     pub fn new(checker: &str) -> Findings {
         Findings { checker: checker.to_owned(), ..Findings::default() }

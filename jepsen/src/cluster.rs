@@ -50,6 +50,8 @@ pub struct Options {
     pub wall_clocks: bool,
     /// Data folders on disks whose power can be cut, which can be slow and fail.
     pub fault_disks: bool,
+    /// The storage on such a disk too.
+    pub fault_storage: bool,
 }
 
 pub struct Fleet {
@@ -64,6 +66,8 @@ pub struct Fleet {
     binary: PathBuf,
     /// With `fault_disks`, each node's.
     disks: Vec<disk::FaultDisk>,
+    /// With `fault_storage`.
+    storage: Option<disk::FaultDisk>,
     /// The node id at each place.
     ids: std::sync::Mutex<Vec<u64>>,
 }
@@ -86,11 +90,13 @@ impl Fleet {
             disks = data.map(|data| disk::FaultDisk::over(&data)).collect::<Result<_>>()?;
         } else if options.small_disks {
             for disk in data {
-                disk::mount(&disk)?;
+                disk::mount(&disk, disk::NODE_ROOM)?;
             }
         }
-        if options.small_disks {
-            disk::mount(&folder.join("files"))?;
+        let files = folder.join("files");
+        let storage = options.fault_storage.then(|| disk::FaultDisk::over(&files)).transpose()?;
+        if options.small_disks && storage.is_none() {
+            disk::mount(&files, disk::STORAGE_ROOM)?;
         }
         let mut relays = Vec::new();
         if let Network::Bridge(bridge) = &network {
@@ -109,7 +115,7 @@ impl Fleet {
             (1..=options.nodes).map(|node| Mutex::new(Process::new(node, options, &folder, recorder.clone())));
         let ids = std::sync::Mutex::new((1..=options.nodes as u64).collect());
         let (nodes, token, binary) = (processes.collect(), prepared.token, options.binary.clone());
-        let fleet = Fleet { nodes, network, recorder, relays, wires, token, binary, disks, ids, folder };
+        let fleet = Fleet { nodes, network, recorder, relays, wires, token, binary, disks, storage, ids, folder };
         for node in 1..=options.nodes {
             fleet.begin(node).await?;
         }
@@ -313,6 +319,16 @@ impl Fleet {
             lines[lines.len().saturating_sub(15)..].join("\n")
         };
         self.logs(node).iter().map(tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Bytes of the node's log.
+    pub fn log_length(&self, node: Place) -> u64 {
+        self.logs(node)[0].metadata().map_or(0, |meta| meta.len())
+    }
+    /// What the node's log says behind that many bytes.
+    pub fn log_since(&self, node: Place, length: u64) -> String {
+        let text = std::fs::read(&self.logs(node)[0]).unwrap_or_default();
+        String::from_utf8_lossy(text.get(length as usize..).unwrap_or_default()).into_owned()
     }
 
     /// Whether its process has ended although nobody killed it.

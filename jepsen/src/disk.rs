@@ -18,6 +18,8 @@ use durable::{Change, Inner};
 use rand::rngs::StdRng;
 
 pub type Ino = u64;
+/// What names in a folder lead to.
+pub type Entries = BTreeMap<OsString, Ino>;
 pub const ROOT: Ino = 1;
 const PAGE: usize = 4096;
 
@@ -43,7 +45,7 @@ pub enum Body {
         /// Pages that were written since.
         dirty: BTreeSet<usize>,
     },
-    Folder(BTreeMap<OsString, Ino>),
+    Folder(Entries),
     Link(OsString),
     /// A socket or the like: holds nothing.
     Other,
@@ -56,6 +58,17 @@ pub struct Node {
     pub mode: u32,
     pub owner: (u32, u32),
     pub changed: SystemTime,
+}
+
+/// What there is to know of something without looking into it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stat {
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub changed: SystemTime,
+    pub size: u64,
+    /// Names that lead to it; 0: it is only held open.
+    pub links: u32,
 }
 
 /// What a cut took away.
@@ -141,11 +154,12 @@ impl Disk {
         Ok(Node { body, ..*node })
     }
 
-    pub fn size(&self, ino: Ino) -> Done<u64> {
-        Ok(match &self.lock().node(ino)?.body {
-            Body::File { bytes, .. } => bytes.len() as u64,
-            _ => 0,
-        })
+    pub fn stat(&self, ino: Ino) -> Done<Stat> {
+        let inner = self.lock();
+        let Node { body, mode, owner, changed } = inner.node(ino)?;
+        let size = if let Body::File { bytes, .. } = body { bytes.len() as u64 } else { 0 };
+        let links = inner.links.get(&ino).copied().unwrap_or(0);
+        Ok(Stat { mode: *mode, owner: *owner, changed: *changed, size, links })
     }
 
     pub fn lookup(&self, folder: Ino, name: &OsStr) -> Done<Ino> {
@@ -195,6 +209,8 @@ impl Disk {
         let there = inner.folder(to.0)?.get(to.1).copied();
         match there {
             Some(_) if keep => return Err(Error::Exists),
+            // Two names of one file: both stay.
+            Some(ino) if !swap && inner.folder(from.0)?.get(from.1) == Some(&ino) => return Ok(()),
             None if swap => return Err(Error::Missing),
             Some(ino) if !swap => {
                 if let Body::Folder(entries) = &inner.node(ino)?.body
@@ -288,14 +304,15 @@ impl Disk {
             return;
         }
         inner.held.remove(&ino);
-        let named = |entries: &BTreeMap<OsString, Ino>| entries.values().any(|one| *one == ino);
-        let lives = inner.nodes.values().any(|node| matches!(&node.body, Body::Folder(entries) if named(entries)));
+        let named = |entries: &Entries| entries.values().any(|one| *one == ino);
+        let lives = inner.links.get(&ino).is_some_and(|links| *links > 0);
         if ino != ROOT
             && !lives
             && !inner.durable.values().any(named)
             && !inner.journal.iter().any(|one| one.names(ino))
         {
             inner.nodes.remove(&ino);
+            inner.links.remove(&ino);
         }
     }
 

@@ -57,10 +57,22 @@ pub async fn run(arguments: ServeArgs) -> Result<()> {
     let metrics = telemetry::init_metrics()?;
     let drain = CancellationToken::new();
     let outcome = serve(&arguments, config, (logs, hangup, stop), metrics, drain).await;
-    if let Err(error) = &outcome {
-        tracing::error!(sender = "node", error = format!("{error:#}"), "ended");
+    concluded(outcome)
+}
+
+fn concluded(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        // Who asked for the end gets it: no failure of the service.
+        Err(error) if error.is::<Stopped>() => {
+            tracing::info!(sender = "node", "{error}");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(sender = "node", error = format!("{error:#}"), "ended");
+            Err(error)
+        }
+        Ok(()) => Ok(()),
     }
-    outcome
 }
 
 async fn serve(
@@ -267,6 +279,18 @@ async fn second(signals: u32, mut asked: impl AsyncFnMut()) {
     }
 }
 
+/// It was asked to end while it started.
+#[derive(Debug)]
+struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped before the node served")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
 /// SIGTERM and SIGINT since this was made: one that comes while nobody waits is met by the next wait.
 struct Stop {
     terminate: tokio::signal::unix::Signal,
@@ -290,7 +314,7 @@ impl Stop {
     async fn ends<T>(&mut self, step: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = step => done,
-            () = self.asked() => bail!("stopped before the node served"),
+            () = self.asked() => Err(Stopped.into()),
         }
     }
 }
@@ -432,6 +456,9 @@ mod tests {
         stop.ends(async { Ok(()) }).await.expect("nobody has asked yet");
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).expect("sent");
         let waited = stop.ends(std::future::pending::<Result<()>>()).await;
-        assert!(waited.expect_err("stopped").to_string().contains("stopped before"));
+        let stopped = waited.expect_err("stopped");
+        assert!(stopped.to_string().contains("stopped before"));
+        concluded(Err(stopped)).expect("who was asked to end and did has not failed");
+        concluded(Err(anyhow::anyhow!("no disk"))).expect_err("any other reason is a failure");
     }
 }

@@ -12,7 +12,7 @@ pub use faults::{Disturbance, FAULTS, disturbances};
 use anyhow::Result;
 
 use super::linear::Budget;
-use super::{Findings, cluster, users};
+use super::{Findings, JUDGED_AT_REST, cluster, users};
 use crate::history::{Operation, Record, pair};
 
 /// The name of records by which a run says that it could not go on, or that the cluster did not recover: undecided.
@@ -33,6 +33,7 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
     let ran = |prefix: &str| operations.iter().any(|operation: &Operation| operation.f.starts_with(prefix));
     let succeeded =
         |f: &str| operations.iter().filter(|operation| operation.f == f && operation.is_ok()).count() as u64;
+    let at_rest = u64::from(faults::recovered(&operations).is_some());
     let mut always = least(cluster::check(records), "states compared", 1);
     if succeeded("nemesis.behind") > 2 {
         always.require("snapshots installed", 1);
@@ -43,7 +44,7 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
     }
     if ran("W2.") {
         let findings = least(slots::check(records, &operations), "sessions that served", 10);
-        all.push(least(findings, "refusals judged", 5));
+        all.push(least(least(findings, "refusals judged", 5), JUDGED_AT_REST, at_rest));
     }
     if ran("W3.") {
         let findings = least(revocation::of(records, &operations), "sessions alive at a revocation", 3);
@@ -52,6 +53,7 @@ pub fn judge(records: &[Record], budget: Budget) -> Result<Vec<Findings>> {
     if ran("W4.") {
         all.push(least(least(storage::check_quota(records, &operations), "samples", 20), "refusals judged", 3));
         let quota = all.last_mut().expect("just pushed");
+        quota.require(JUDGED_AT_REST, at_rest);
         quota.require("times that the ledger was read beside the storage", 3);
         quota.count("scans that began", succeeded("W4.scan"));
         if ran("W4.scan") {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Findings;
+use super::{Findings, JUDGED_AT_REST};
 
 /// A walk over an account's storage between two instants at which everything in it certainly existed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Refusal {
     pub possibly_used: u64,
     /// Part of that are uploads of which nobody knows what became.
     pub excused: bool,
+    /// After the last fault, when all nodes were ready again.
+    pub at_rest: bool,
 }
 
 /// A quota; 0 = unlimited.
@@ -109,6 +111,7 @@ pub fn refusals(user: &str, quota: Quota, refusals: &[Refusal], findings: &mut F
     findings.count("refusals", refusals.len() as u64);
     for refusal in refusals {
         findings.count("refusals judged", u64::from(!refusal.excused));
+        findings.count(JUDGED_AT_REST, u64::from(!refusal.excused && refusal.at_rest));
         if refusal.possibly_used + refusal.size <= quota.bytes {
             let text = format!(
                 "{user}: {} bytes refused although at most {} of {} can have been taken",

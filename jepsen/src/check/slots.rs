@@ -1,6 +1,6 @@
 //! P1, sessions within the limit: certain intervals never exceed it, refusals are explained by possible ones.
 
-use super::Findings;
+use super::{Findings, JUDGED_AT_REST};
 
 /// A session as its client saw it, in nanoseconds since the run began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Limit {
 pub struct Refusal {
     pub asked: u64,
     pub answered: u64,
+    /// After the last fault, when all nodes were ready again.
+    pub at_rest: bool,
 }
 
 /// The changes of a count over time, summed up from intervals; at equal times ends come first.
@@ -83,6 +85,7 @@ pub fn spurious(user: &str, refusals: &[Refusal], sessions: &[Session], limits: 
         let left = |one: &Session| one.left_by < one.gone_by && one.left_by < refusal.answered;
         let excused = sessions.iter().any(|one| left(one) && refusal.asked <= one.gone_by);
         findings.count("refusals judged", u64::from(!excused));
+        findings.count(JUDGED_AT_REST, u64::from(!excused && refusal.at_rest));
         let within = |limit: &&Limit| limit.from <= refusal.answered && refusal.asked <= limit.until;
         let lowest = limits.iter().filter(within).map(|limit| limit.max_sessions).min();
         let (mut now, mut most) = (0i64, 0i64);

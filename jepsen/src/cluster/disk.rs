@@ -12,8 +12,10 @@ use super::Fleet;
 use crate::disk::Lost;
 use crate::net::Place;
 
-/// Room of each of them, in MiB; more than a run without the fault needs.
-const ROOM: u32 = 384;
+/// Room of a node's data folder, in MiB; more than a run without the fault needs.
+pub(super) const NODE_ROOM: u32 = 384;
+/// The same of the storage, which keeps each upload of W10: some 400 MiB in five minutes.
+pub(super) const STORAGE_ROOM: u32 = 3_072;
 const BALLAST: &str = ".ballast";
 
 /// What is filled.
@@ -24,12 +26,12 @@ pub enum Disk {
 }
 
 /// Puts a file system in memory at the folder, with what is in it. Only inside the mount namespace of the run.
-pub(super) fn mount(folder: &Path) -> Result<()> {
+pub(super) fn mount(folder: &Path, room: u32) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let script = "set -e\ncopy=$(mktemp -d)\ncp -a \"$1/.\" \"$copy\"\nmount -t tmpfs -o size=\"$2\"m none \"$1\"\n\
                   chmod --reference=\"$copy\" \"$1\"\ncp -a \"$copy/.\" \"$1\"\nrm -r \"$copy\"";
     let output =
-        std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).arg(ROOM.to_string()).output()?;
+        std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).arg(room.to_string()).output()?;
     ensure!(output.status.success(), "mounting {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
@@ -57,6 +59,11 @@ impl Fleet {
         }
     }
 
+    /// Whether the storage has room that can be taken.
+    pub fn storage_can_be_filled(&self) -> bool {
+        self.storage.is_none()
+    }
+
     /// The node's disk, if it is one that can fail.
     pub fn fault_disk(&self, place: Place) -> Result<&crate::disk::Disk> {
         let found = self.disks.get(place - 1).context("this run's nodes have no disks that can fail")?;
@@ -69,10 +76,18 @@ impl Fleet {
         Ok(self.fault_disk(place)?.cut_power(random))
     }
 
+    /// The storage loses power, if it is on a disk that can. Nobody may have anything open.
+    pub fn cut_storage(&self, random: &mut StdRng) -> Result<Lost> {
+        Ok(self.storage.as_ref().context("this run's storage has no power to cut")?.disk.cut_power(random))
+    }
+
     /// Takes all room that is left; how many bytes that was.
     pub fn fill(&self, disk: Disk) -> Result<u64> {
         let room = rustix::fs::statvfs(self.disk(disk))?;
-        ensure!(room.f_blocks * room.f_frsize <= u64::from(ROOM) << 20, "{disk:?} is no small disk of this run");
+        ensure!(
+            room.f_blocks * room.f_frsize <= u64::from(STORAGE_ROOM) << 20,
+            "{disk:?} is no small disk of this run"
+        );
         let file = self.disk(disk).join(BALLAST);
         let mut ballast = std::fs::File::create(&file).with_context(|| format!("making {}", file.display()))?;
         let mut filled = 0;

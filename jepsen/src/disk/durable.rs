@@ -1,13 +1,13 @@
 //! What of a disk is durable: the journal of names, synced contents, and what a cut makes of both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::{Duration, SystemTime};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::{Body, Done, Error, Ino, Lost, Node, PAGE, ROOT};
+use super::{Body, Done, Entries, Error, Ino, Lost, Node, PAGE, ROOT};
 
 /// A change of a folder.
 #[derive(Clone, Debug)]
@@ -22,7 +22,9 @@ pub(super) struct Inner {
     pub(super) nodes: BTreeMap<Ino, Node>,
     pub(super) last: Ino,
     /// Folders as a cut is sure to leave them.
-    pub(super) durable: BTreeMap<Ino, BTreeMap<OsString, Ino>>,
+    pub(super) durable: BTreeMap<Ino, Entries>,
+    /// How many names lead to each.
+    pub(super) links: BTreeMap<Ino, u32>,
     pub(super) journal: Vec<Change>,
     /// So many syncs from now on fail.
     pub(super) failing: u32,
@@ -45,36 +47,47 @@ impl Change {
         }
     }
 
-    fn apply(
-        &self,
-        folders: &mut impl FnMut(Ino) -> Option<BTreeMap<OsString, Ino>>,
-        put: &mut impl FnMut(Ino, BTreeMap<OsString, Ino>),
-    ) {
+    fn apply(&self, folders: &mut impl Folders) {
         match self {
             Change::Put { folder, name, ino } => {
-                if let Some(mut entries) = folders(*folder) {
+                if let Some(entries) = folders.entries(*folder) {
                     entries.insert(name.clone(), *ino);
-                    put(*folder, entries);
                 }
             }
             Change::Take { folder, name } => {
-                if let Some(mut entries) = folders(*folder) {
+                if let Some(entries) = folders.entries(*folder) {
                     entries.remove(name);
-                    put(*folder, entries);
                 }
             }
             Change::Move { from, to, swap } => {
-                let Some(mut source) = folders(from.0) else { return };
-                let Some(moved) = source.remove(&from.1) else { return };
-                put(from.0, source);
-                let Some(mut target) = folders(to.0) else { return };
-                let replaced = target.insert(to.1.clone(), moved);
-                put(to.0, target);
-                if let (true, Some(other), Some(mut source)) = (*swap, replaced, folders(from.0)) {
-                    source.insert(from.1.clone(), other);
-                    put(from.0, source);
+                let Some(moved) = folders.entries(from.0).and_then(|entries| entries.remove(&from.1)) else { return };
+                let replaced = folders.entries(to.0).and_then(|entries| entries.insert(to.1.clone(), moved));
+                if let (true, Some(other), Some(entries)) = (*swap, replaced, folders.entries(from.0)) {
+                    entries.insert(from.1.clone(), other);
                 }
             }
+        }
+    }
+}
+
+/// Folders that a change is made in: those that everybody sees, or the durable ones.
+trait Folders {
+    fn entries(&mut self, folder: Ino) -> Option<&mut Entries>;
+}
+
+impl Folders for BTreeMap<Ino, Entries> {
+    fn entries(&mut self, folder: Ino) -> Option<&mut Entries> {
+        self.get_mut(&folder)
+    }
+}
+
+impl Folders for BTreeMap<Ino, Node> {
+    fn entries(&mut self, folder: Ino) -> Option<&mut Entries> {
+        let node = self.get_mut(&folder)?;
+        node.changed = SystemTime::now();
+        match &mut node.body {
+            Body::Folder(entries) => Some(entries),
+            _ => None,
         }
     }
 }
@@ -103,7 +116,7 @@ impl Inner {
     pub(super) fn node_mut(&mut self, ino: Ino) -> Done<&mut Node> {
         self.nodes.get_mut(&ino).ok_or(Error::Missing)
     }
-    pub(super) fn folder(&self, ino: Ino) -> Done<&BTreeMap<OsString, Ino>> {
+    pub(super) fn folder(&self, ino: Ino) -> Done<&Entries> {
         match &self.node(ino)?.body {
             Body::Folder(entries) => Ok(entries),
             _ => Err(Error::NotFolder),
@@ -112,30 +125,29 @@ impl Inner {
 
     /// Makes a change that everybody sees from now on.
     pub(super) fn change(&mut self, change: Change) -> Done<()> {
-        let nodes = std::cell::RefCell::new(&mut self.nodes);
-        change.apply(
-            &mut |ino| match nodes.borrow().get(&ino).map(|node| &node.body) {
-                Some(Body::Folder(entries)) => Some(entries.clone()),
-                _ => None,
-            },
-            &mut |ino, entries| {
-                if let Some(node) = nodes.borrow_mut().get_mut(&ino) {
-                    node.body = Body::Folder(entries);
-                    node.changed = SystemTime::now();
-                }
-            },
-        );
+        match &change {
+            Change::Put { ino, .. } => *self.links.entry(*ino).or_default() += 1,
+            Change::Take { folder, name } => self.unlinked(*folder, name),
+            Change::Move { to, swap: false, .. } => self.unlinked(to.0, &to.1),
+            Change::Move { .. } => {}
+        }
+        change.apply(&mut self.nodes);
         self.journal.push(change);
         Ok(())
     }
 
+    /// The name will lead to nothing, or to something else.
+    fn unlinked(&mut self, folder: Ino, name: &OsStr) {
+        let ino = self.folder(folder).ok().and_then(|entries| entries.get(name)).copied();
+        if let Some(links) = ino.and_then(|ino| self.links.get_mut(&ino)) {
+            *links -= 1;
+        }
+    }
+
     /// The first changes of the journal are durable.
     pub(super) fn commit(&mut self, changes: usize) {
-        let durable = std::cell::RefCell::new(&mut self.durable);
         for change in self.journal.drain(..changes) {
-            change.apply(&mut |ino| durable.borrow().get(&ino).cloned(), &mut |ino, entries| {
-                durable.borrow_mut().insert(ino, entries);
-            });
+            change.apply(&mut self.durable);
         }
     }
 
@@ -162,6 +174,10 @@ impl Inner {
         }
         self.nodes.retain(|ino, _| named.contains(ino));
         self.durable.retain(|ino, _| named.contains(ino));
+        self.links.clear();
+        for ino in self.durable.values().flat_map(BTreeMap::values) {
+            *self.links.entry(*ino).or_default() += 1;
+        }
         for (ino, entries) in &self.durable {
             if let Some(node) = self.nodes.get_mut(ino) {
                 node.body = Body::Folder(entries.clone());

@@ -12,7 +12,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
-use super::{Body, Disk, Error, Ino, Node, empty_file};
+use super::{Body, Disk, Error, Ino, Stat, empty_file};
 
 /// Nothing is believed for any time.
 const NEVER: Duration = Duration::ZERO;
@@ -45,31 +45,31 @@ impl From<Error> for Errno {
     }
 }
 
-fn kind(node: &Node) -> FileType {
-    match node.body {
-        Body::File { .. } => FileType::RegularFile,
-        Body::Folder(_) => FileType::Directory,
-        Body::Link(_) => FileType::Symlink,
-        Body::Other => FileType::Socket,
+fn kind(stat: &Stat) -> FileType {
+    match stat.mode & 0o170_000 {
+        0o040_000 => FileType::Directory,
+        0o100_000 => FileType::RegularFile,
+        0o120_000 => FileType::Symlink,
+        _ => FileType::Socket,
     }
 }
 
 impl Mounted {
     fn attributes(&self, ino: Ino) -> Result<FileAttr, Error> {
-        let (node, size) = (self.disk.get(ino)?, self.disk.size(ino)?);
+        let stat = self.disk.stat(ino)?;
         Ok(FileAttr {
             ino: INodeNo(ino),
-            size,
-            blocks: size.div_ceil(512),
-            atime: node.changed,
-            mtime: node.changed,
-            ctime: node.changed,
-            crtime: node.changed,
-            kind: kind(&node),
-            perm: (node.mode & 0o7_777) as u16,
-            nlink: 1,
-            uid: node.owner.0,
-            gid: node.owner.1,
+            size: stat.size,
+            blocks: stat.size.div_ceil(512),
+            atime: stat.changed,
+            mtime: stat.changed,
+            ctime: stat.changed,
+            crtime: stat.changed,
+            kind: kind(&stat),
+            perm: (stat.mode & 0o7_777) as u16,
+            nlink: stat.links,
+            uid: stat.owner.0,
+            gid: stat.owner.1,
             rdev: 0,
             blksize: 4096,
             flags: 0,
@@ -253,8 +253,8 @@ impl Filesystem for Mounted {
         };
         let dots = [(".", ino.0), ("..", ino.0)].map(|(name, ino)| (name.into(), ino));
         for (at, (name, ino)) in dots.into_iter().chain(entries).enumerate().skip(offset as usize) {
-            let Ok(node) = self.disk.get(ino) else { continue };
-            if reply.add(INodeNo(ino), at as u64 + 1, kind(&node), &name) {
+            let Ok(stat) = self.disk.stat(ino) else { continue };
+            if reply.add(INodeNo(ino), at as u64 + 1, kind(&stat), &name) {
                 break;
             }
         }
@@ -305,8 +305,8 @@ impl Filesystem for Mounted {
         if mode != 0 {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        let size = self.disk.size(ino.0);
-        let grown = size.and_then(|size| match size < offset + length {
+        let stat = self.disk.stat(ino.0);
+        let grown = stat.and_then(|stat| match stat.size < offset + length {
             true => self.disk.set(ino.0, None, (None, None), Some(offset + length)),
             false => Ok(()),
         });

@@ -110,6 +110,36 @@ fn a_file_that_nobody_names_or_holds_is_forgotten() {
     assert_eq!(disk.read(ino, 0, 1), Err(Error::Missing));
 }
 
+#[test]
+fn names_of_a_file_are_counted_also_after_a_cut() {
+    let disk = Disk::new();
+    let name = OsStr::new;
+    let (one, two) = (file(&disk, "one", b"1"), file(&disk, "two", b"2"));
+    disk.link(one, ROOT, name("again")).unwrap();
+    disk.looked_up(two);
+    let links = |ino| disk.stat(ino).unwrap().links;
+    assert_eq!((links(one), links(two)), (2, 1));
+    disk.rename((ROOT, name("one")), (ROOT, name("again")), false, false).unwrap();
+    assert_eq!(links(one), 2, "two names of one file: nothing is moved");
+    disk.rename((ROOT, name("again")), (ROOT, name("two")), false, false).unwrap();
+    assert_eq!((links(one), links(two)), (2, 0), "held, but nameless");
+    disk.sync_folder(ROOT).unwrap();
+    disk.remove(ROOT, name("one"), false).unwrap();
+    assert_eq!(links(one), 1);
+    let left: BTreeSet<u32> = (0..20)
+        .map(|seed| {
+            let disk = Disk::new();
+            let ino = file(&disk, "one", b"1");
+            disk.link(ino, ROOT, name("again")).unwrap();
+            disk.sync_folder(ROOT).unwrap();
+            disk.remove(ROOT, name("one"), false).unwrap();
+            cut(&disk, seed);
+            disk.stat(ino).unwrap().links
+        })
+        .collect();
+    assert_eq!(left, BTreeSet::from([1, 2]));
+}
+
 /// Through the kernel, where the machine can mount.
 #[test]
 fn programs_see_an_ordinary_folder() {

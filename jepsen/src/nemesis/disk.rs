@@ -13,6 +13,8 @@ use crate::net::Place;
 
 /// A node in a cluster that is used syncs several times a second.
 const FAILS_WITHIN: Duration = Duration::from_secs(20);
+/// What it says then: a snapshot is asked for again, a move of the log tried again, each in another file.
+const GIVES_UP_A_FILE: [&str; 2] = ["snapshot_not_received", "log_move_failed"];
 
 /// A node that met a full disk has ended this long after there is room again.
 const ENDS_AFTER: Duration = Duration::from_secs(10);
@@ -43,11 +45,29 @@ impl Nemesis {
         Ok(Some(json!({"nodes": nodes, "lost_pages": pages, "lost_names": names})))
     }
 
-    /// After the failure nobody knows what is on the disk: what the node goes on with must come from the others.
+    /// The storage and all machines lose power at once: each upload that was acknowledged is there afterwards, each removal too.
+    pub(super) async fn storage_power_cut(&mut self) -> Result<Option<Value>> {
+        let fleet = Arc::clone(&self.world.fleet);
+        for node in fleet.places() {
+            fleet.kill(node).await?;
+        }
+        let lost = fleet.cut_storage(&mut self.random)?;
+        for node in fleet.places().filter(|node| fleet.fault_disk(*node).is_ok()) {
+            fleet.cut_power(node, &mut self.random).await?;
+        }
+        for node in fleet.places() {
+            fleet.begin(node).await?;
+        }
+        Ok(Some(json!({"lost_pages": lost.pages, "lost_names": lost.names})))
+    }
+
+    /// After the failure nobody knows what is on the disk: what the node goes on with must come from the others. Only where the sync was
+    /// of a file that the log does not need, and that is given up with a word, does it go on.
     pub(super) async fn sync_error(&mut self) -> Result<Option<Value>> {
         let fleet = Arc::clone(&self.world.fleet);
         let node = self.any_node();
         fleet.may_end(node, "sync-error", None).await;
+        let told = fleet.log_length(node);
         fleet.fault_disk(node)?.fail_syncs(1);
         let end = tokio::time::Instant::now() + FAILS_WITHIN;
         let mut every = tokio::time::interval(Duration::from_millis(50));
@@ -58,6 +78,10 @@ impl Nemesis {
                 if to_come > 0 {
                     fleet.must_live(node).await;
                     return Ok(None);
+                }
+                if GIVES_UP_A_FILE.iter().any(|event| fleet.log_since(node, told).contains(event)) {
+                    fleet.must_live(node).await;
+                    return Ok(Some(json!({"node": node, "gave_up_a_file": true})));
                 }
                 bail!("node {node} goes on {FAILS_WITHIN:?} after a sync of its disk failed");
             }
@@ -88,11 +112,15 @@ impl Nemesis {
         // A disk of ours that can fail otherwise has room without end.
         let whole = fleet.fault_disk(node).is_err() && self.random.random_bool(0.5);
         let disk = if whole { Disk::Node(node) } else { Disk::Storage };
+        if !whole && !fleet.storage_can_be_filled() {
+            return Ok(None);
+        }
         let time = self.seconds(1.0, 8.0);
         if whole {
             fleet.may_end(node, "disk-full", Some(time + ENDS_AFTER)).await;
         }
-        let filled = fleet.fill(disk)?;
+        let filling = Arc::clone(&fleet);
+        let filled = tokio::task::spawn_blocking(move || filling.fill(disk)).await??;
         self.world.pause_fault(time).await;
         fleet.empty(disk)?;
         let mut ended = false;

@@ -7,6 +7,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::Nemesis;
+use crate::net::Place;
 use crate::workload::Serving;
 
 /// TTL(1 + 2ρ) + margin: when an expiry may be proposed, at the earliest.
@@ -50,16 +51,25 @@ impl Nemesis {
         Ok(Some(json!({})))
     }
 
+    /// One node, half of the times the leader; at times all but one, for which nobody has a quorum.
     pub(super) async fn pause(&mut self) -> Result<Option<Value>> {
-        let leader = self.world.fleet.leader().await;
+        let fleet = std::sync::Arc::clone(&self.world.fleet);
+        let leader = fleet.leader().await;
         let node = if self.random.random_bool(0.5) { leader } else { None }.unwrap_or_else(|| self.any_node());
+        let all_but_one = self.random.random_ratio(1, 5);
+        let nodes: Vec<Place> = fleet.places().filter(|other| (*other == node) != all_but_one).collect();
         let ranges = [(0.1, 1.0), (1.0, 6.0), (6.0, LONGEST_PAUSE.as_secs_f64())];
         let (from, to) = self.choose(&ranges)?;
         let time = self.seconds(from, to);
-        self.world.fleet.freeze(node).await?;
+        for node in &nodes {
+            fleet.freeze(*node).await?;
+        }
         self.world.pause_fault(time).await;
-        self.world.fleet.thaw(node).await?;
-        Ok(Some(json!({"node": node, "leader": Some(node) == leader, "paused_ms": time.as_millis() as u64})))
+        for node in &nodes {
+            fleet.thaw(*node).await?;
+        }
+        let leads = leader.is_some_and(|leader| nodes.contains(&leader));
+        Ok(Some(json!({"nodes": nodes, "leader": leads, "paused_ms": time.as_millis() as u64})))
     }
 
     /// Freezes the node of a session of a user with few slots. Its client goes on asking, so a request waits in the frozen node's

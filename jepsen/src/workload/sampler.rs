@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::check::quota::Sample;
 
 /// A file as one walk saw it. Two walks that saw the same inode with the same change time saw the same file all along.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     size: u64,
     changed: (i64, i64),
@@ -46,7 +46,11 @@ impl Account {
 
     /// What was there at a walk and still is: a lower bound of what was stored at `at_ns`, an instant after that walk.
     pub fn since(&self, first: &Walk, at_ns: u64) -> Sample {
-        let second = self.walk();
+        Account::both(first, &self.walk(), at_ns)
+    }
+
+    /// What two walks both saw.
+    pub fn both(first: &Walk, second: &Walk, at_ns: u64) -> Sample {
         let mut sample = Sample { at_ns, bytes: 0, files: 0 };
         for (inode, before) in first {
             if let Some(after) = second.get(inode).filter(|after| after.born == before.born) {

@@ -61,6 +61,11 @@ fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
 impl PeerService {
     /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails or the sender goes away.
     async fn receive(&self, stream: &mut Streaming<Frame>) -> Result<SnapshotFile, Status> {
+        // Nothing was promised of it: the leader sends it again, into another file.
+        let failed = |error: std::io::Error| {
+            tracing::error!(event = "snapshot_not_received", %error, "a snapshot that was sent cannot be written to the data folder");
+            failed(error)
+        };
         let number = self.received.fetch_add(1, Ordering::Relaxed);
         let snapshot = SnapshotFile::receiving(&self.snapshot_dir, number);
         // Not on another thread: it would make the file after a call that was given up has removed it.

@@ -16,6 +16,8 @@ const END: &str = "folder_created:w6-end";
 struct Begin {
     name: String,
     after: u64,
+    #[serde(default)]
+    compacted_to: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -48,10 +50,12 @@ fn subscriptions(records: &[Record], findings: &mut Findings) -> Vec<Subscriptio
     let mut found: BTreeMap<String, Subscription> = BTreeMap::new();
     for record in records.iter().filter(|record| record.process == 0) {
         let read = match record.f.as_str() {
-            "W6.subscribe" => serde_json::from_value(record.value.clone()).map(|Begin { name, after }| {
-                let new = Subscription { name: name.clone(), after, events: Vec::new(), compacted_to: None };
-                found.insert(name, new);
-            }),
+            "W6.subscribe" => {
+                serde_json::from_value(record.value.clone()).map(|Begin { name, after, compacted_to }| {
+                    let new = Subscription { name: name.clone(), after, events: Vec::new(), compacted_to };
+                    found.insert(name, new);
+                })
+            }
             "W6.events" => serde_json::from_value(record.value.clone()).map(|Seen { name, events }| {
                 if let Some(one) = found.get_mut(&name) {
                     let at_ns = record.time;

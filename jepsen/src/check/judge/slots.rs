@@ -44,7 +44,11 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         let Some(acquire) = operations.iter().find(|operation| operation.f == "W2.acquire") else { continue };
         let user = users.entry(text(acquire, "user").to_owned()).or_default();
         if acquire.outcome == Kind::Fail && acquire.answer.get("limit").is_some() {
-            user.refusals.push(Refusal { asked: acquire.invoked, answered: acquire.answered });
+            user.refusals.push(Refusal {
+                asked: acquire.invoked,
+                answered: acquire.answered,
+                at_rest: rest.is_some_and(|rest| rest < acquire.invoked),
+            });
         } else if acquire.answer["denied"] == true {
             let what = format!("{}: the right password was denied", text(acquire, "user"));
             findings.violated("S-denied", acquire.answered, what);

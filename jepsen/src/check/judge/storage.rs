@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::{Disturbance, disturbances, disturbed};
+use super::faults::{Disturbance, disturbances, disturbed, recovered};
 use super::text;
 use crate::check::Findings;
 use crate::check::files::{self, Read, Seen, Write};
@@ -83,6 +83,7 @@ fn refusals(user: &str, records: &[Record], operations: &[Operation]) -> Vec<Ref
     let faults = operations.iter().filter(|one| one.f.starts_with("nemesis.") || one.f == "W4.scan");
     let first = faults.map(|one| one.invoked).min().unwrap_or(u64::MAX);
     let quiet = |from: u64, to: u64| (to < first || empty.iter().any(|at| *at < from)) && !disturbed(&stalls, from, to);
+    let rest = recovered(operations);
     let puts: Vec<&Operation> =
         operations.iter().filter(|operation| operation.f == "W4.put" && text(operation, "user") == user).collect();
     let is_refusal = |operation: &&&Operation| {
@@ -99,7 +100,8 @@ fn refusals(user: &str, records: &[Record], operations: &[Operation]) -> Vec<Ref
             let lost = possible.iter().any(|other| other.outcome == Kind::Info);
             // The suite's own look for the folder may be staged beside them.
             let possibly_used = possible.iter().map(|one| size(one)).sum::<u64>() + PROBE as u64;
-            Refusal { at_ns: refused.invoked, size: size(refused), possibly_used, excused: lost }
+            let at_rest = rest.is_some_and(|rest| rest < refused.invoked);
+            Refusal { at_ns: refused.invoked, size: size(refused), possibly_used, excused: lost, at_rest }
         })
         .collect()
 }

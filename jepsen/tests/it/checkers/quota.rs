@@ -43,7 +43,7 @@ fn a_quota_that_cannot_be_filled_is_found_and_one_that_nobody_tried_is_unknown()
 #[test]
 fn a_refusal_although_it_fitted_is_found() {
     let mut findings = Findings::new("quota");
-    let refusal = |size| Refusal { at_ns: 1, size, possibly_used: 60, excused: size == 41 };
+    let refusal = |size| Refusal { at_ns: 1, size, possibly_used: 60, excused: size == 41, at_rest: false };
     refusals("u", QUOTA, &[refusal(41), refusal(40)], &mut findings);
     assert_eq!(rules(&findings), ["Q-refuse"]);
     assert_eq!(findings.counts["refusals judged"], 1, "the other has an upload of unknown outcome for an excuse");

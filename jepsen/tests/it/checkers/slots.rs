@@ -57,13 +57,13 @@ fn a_lowered_limit_counts_from_when_its_reply_bound_everyone() {
 #[test]
 fn a_refusal_with_a_free_slot_is_found() {
     let gone = [session("a", 0, 10, 50, 60)];
-    let refusal = Refusal { asked: 70, answered: 80 };
+    let refusal = Refusal { asked: 70, answered: 80, at_rest: false };
     assert_eq!(rules(&check_spurious(refusal, &gone, &ONE)), ["S-spurious"]);
 }
 
 #[test]
 fn a_refusal_is_explained_by_a_slot_that_may_have_been_taken_meanwhile() {
-    let refusal = Refusal { asked: 70, answered: 80 };
+    let refusal = Refusal { asked: 70, answered: 80, at_rest: false };
     assert!(check_spurious(refusal.clone(), &[session("a", 0, 10, 50, 71)], &ONE).is_valid());
     assert!(check_spurious(refusal.clone(), &[session("b", 75, 90, 95, 99)], &ONE).is_valid());
     let two = [Limit { max_sessions: 2, from: 0, until: u64::MAX }];
@@ -72,7 +72,7 @@ fn a_refusal_is_explained_by_a_slot_that_may_have_been_taken_meanwhile() {
 
 #[test]
 fn a_refusal_is_judged_to_the_full_only_where_no_session_that_has_left_excuses_it() {
-    let refusal = || Refusal { asked: 70, answered: 80 };
+    let refusal = || Refusal { asked: 70, answered: 80, at_rest: false };
     let judged = |gone_by| {
         let left = Session { left_by: 60, ..session("a", 0, 10, 50, gone_by) };
         let findings = check_spurious(refusal(), &[left, session("b", 0, 10, 90, 100)], &ONE);

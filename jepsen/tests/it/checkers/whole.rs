@@ -177,13 +177,15 @@ fn a_close_with_ok_after_a_failed_write_and_a_denied_right_password_are_found() 
 
 #[test]
 fn a_node_that_ends_over_damaged_files_must_say_so() {
-    let with = |refused: bool, said: &str| {
+    let with = |refused: bool, said: &str, code: Option<i32>| {
         let history = history();
-        let told = json!({"node": 1, "flipped": ["log"], "refused": refused, "ready": false, "said": said});
+        let told =
+            json!({"node": 1, "flipped": ["log"], "refused": refused, "ready": false, "said": said, "code": code});
         history.recorder.invoke(9, "nemesis.flipped-bits", json!(null)).ok(told);
         rules(&history.of("faults"))
     };
-    assert!(with(true, "flotilla: log store is damaged: entry 7").is_empty());
-    assert!(with(false, "").is_empty());
-    assert_eq!(with(true, "No such file or directory"), ["C-reason"]);
+    assert!(with(true, "flotilla: log store is damaged: entry 7", Some(1)).is_empty());
+    assert!(with(false, "", None).is_empty());
+    assert_eq!(with(true, "No such file or directory", Some(1)), ["C-reason"]);
+    assert_eq!(with(true, "flotilla: log store is damaged: entry 7", None), ["C-reason"], "a signal");
 }

@@ -316,3 +316,32 @@ impl Inner {
         self.submit_numbered(&book.lease, "wait_over", AccountCommand::WaitOver(word)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_cluster::{Lease, SystemClock};
+    use flotilla_model::{Epoch, NodeId};
+
+    use super::super::book::BookKey;
+    use super::*;
+
+    #[test]
+    fn what_an_ask_found_here_is_nobodys_until_the_ask_is_over() {
+        let lease = Lease::new(NodeId(1), Epoch(1), Arc::new(SystemClock), Default::default());
+        let book = Book::new(BookKey { account: AccountId(1), epoch: Epoch(1), since: 1 }, Arc::new(lease), true, 0);
+        let limits = Limits { bytes: 100, files: 10 };
+        let bytes = |bytes: u64| Amount::of(bytes, 0);
+        let number = book.lock().begin_holding();
+        book.lock().deliver(None, Amount::ZERO, limits, bytes(80), 1, |_| unreachable!());
+        assert!(book.try_spend_to(number, limits, bytes(70)));
+        book.set_asking(number, true);
+        let part = book.lock().begin_ask(number, 1, limits, bytes(30), |grant| book.order_of(grant, number));
+        assert_eq!(part, bytes(10));
+        assert!(book.try_spend_to(number, limits, bytes(70)), "what it held before is its own");
+        assert!(!book.try_spend_to(number, limits, bytes(80)), "a refusal gives this back at once");
+        book.lock().give_up_ask(number, 1, part);
+        book.set_asking(number, false);
+        let other = book.lock().begin_holding();
+        assert!(book.try_spend_to(other, limits, bytes(10)) && !book.try_spend_to(number, limits, bytes(80)));
+    }
+}

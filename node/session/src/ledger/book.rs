@@ -51,8 +51,9 @@ pub(super) struct Holding {
     /// Per limits of the grant; `None`: without a grant, in an account without a limit.
     pub held: BTreeMap<Option<Limits>, Amount>,
     /// Its ask is on its way or waits: until then it takes no room by other writes. What the ask said it holds must stay true,
-    /// since apply counts on just that much coming back when it refuses.
-    pub asking: bool,
+    /// since apply counts on just that much coming back when it refuses. What it held before: what the ask found here goes back with a
+    /// refusal, at once, so that no other write may have used it.
+    pub asking: Option<Amount>,
     pub order: Option<UploadOrder>,
     pub failed: bool,
     /// It held room when a scan's report was made: the walk may have found what the log counts with its next settlement.
@@ -160,7 +161,7 @@ impl Book {
             *holding.held.entry(None).or_default() += want;
             return true;
         }
-        if holding.asking {
+        if holding.asking.is_some() {
             return false;
         }
         pages.spend_granted(number, limits, want, |grant| self.order_of(grant, number))
@@ -173,23 +174,25 @@ impl Book {
         let limited = pages.limited;
         let holding = pages.holdings.entry(number).or_default();
         let more = (total - holding.room()).at_least_zero();
+        if !limited {
+            if !more.is_zero() {
+                *holding.held.entry(None).or_default() += more;
+            }
+            return true;
+        }
+        if let Some(before) = holding.asking {
+            return (total - before.min_each(holding.room())).at_least_zero().is_zero();
+        }
         if more.is_zero() {
             return true;
-        }
-        if !limited {
-            *holding.held.entry(None).or_default() += more;
-            return true;
-        }
-        if holding.asking {
-            return false;
         }
         pages.spend_granted(number, limits, more, |grant| self.order_of(grant, number))
     }
 
-    /// Marks that an upload's ask begins or is over.
+    /// Marks that an upload's ask begins or is over. One that nobody waits for any more still counts: what it found may go back yet.
     pub fn set_asking(&self, number: u64, asking: bool) {
         if let Some(holding) = self.lock().holdings.get_mut(&number) {
-            holding.asking = asking;
+            holding.asking = asking.then(|| holding.asking.unwrap_or_else(|| holding.room()));
         }
     }
 }

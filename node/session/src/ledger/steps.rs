@@ -123,10 +123,10 @@ impl Steps {
         let want = (total - self.held(number)).at_least_zero();
         let account = self.key.account;
         self.with(|book, pages| {
-            let part = pages.begin_ask(number, ask, limits, want, |grant| book.order_of(grant, number));
             if let Some(holding) = pages.holdings.get_mut(&number) {
-                holding.asking = true;
+                holding.asking = Some(holding.room());
             }
+            let part = pages.begin_ask(number, ask, limits, want, |grant| book.order_of(grant, number));
             (Ask { number, ask, want, part }, pages.grant(account, who, number, want - part, want, limits))
         })
     }
@@ -173,7 +173,7 @@ impl Steps {
 
     fn over(&mut self, ask: Ask) {
         if let Some(holding) = self.pages.holdings.get_mut(&ask.number) {
-            holding.asking = false;
+            holding.asking = None;
         }
     }
 
