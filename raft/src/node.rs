@@ -26,23 +26,23 @@ use crate::{engine, members, priority};
 /// Leadership moves away within this time when a node stops.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(3);
 
-/// Why a node does not start.
+/// Why a node does not start. The texts hold their causes, which are no sources: who prints a whole chain would say them twice.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error("log store: {0}")]
-    Store(#[source] io::Error),
+    Store(io::Error),
     #[error("peer certificates: {0}")]
     Tls(String),
     #[error("peer listener {0}: {1}")]
-    Listen(SocketAddr, #[source] io::Error),
+    Listen(SocketAddr, io::Error),
     #[error("engine settings: {0}")]
     Settings(String),
     #[error("engine: {0}")]
     Engine(String),
     #[error("threads: {0}")]
-    Threads(#[source] io::Error),
+    Threads(io::Error),
 }
 
 /// A running node. Dropped, it stops at once, as if the process had been killed; `shutdown` stops in order.

@@ -65,7 +65,7 @@ impl LogStore {
         if sled_backend::is_there(dir) {
             return Err(other_engine(dir, "sled", "redb"));
         }
-        let (writer, reader, recovered) = opening(|| redb_backend::open(dir))?;
+        let (writer, reader, recovered) = opening(dir, || redb_backend::open(dir))?;
         let io = IoThread::spawn(writer, guard)?;
         Self::open(Box::new(io), Box::new(reader), recovered)
     }
@@ -80,7 +80,7 @@ impl LogStore {
         if dir.join(redb_backend::FILE).exists() {
             return Err(other_engine(dir, "redb", "sled"));
         }
-        let (writer, reader, recovered) = opening(|| sled_backend::open(dir, space))?;
+        let (writer, reader, recovered) = opening(dir, || sled_backend::open(dir, space))?;
         let io = IoThread::spawn(writer, guard)?;
         Self::open(Box::new(io), Box::new(reader), recovered)
     }

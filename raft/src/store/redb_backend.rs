@@ -14,7 +14,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::backend::{LogBackend, LogReads, Op, Recovered};
-use super::sealed::{damaged, opened, sealed};
+use super::sealed::{damaged, is_told, opened, sealed};
 use crate::folder::sync_dir;
 use crate::metric;
 
@@ -59,8 +59,8 @@ pub fn open(dir: &Path) -> io::Result<(RedbWriter, RedbReader, Recovered)> {
     if making.exists() {
         fs::remove_file(&making)?;
     }
-    let db = Arc::new(builder().open(&path).map_err(|error| describe(&path, error.into()))?);
-    let recovered = recover(&db).map_err(|error| describe(&path, error))?;
+    let db = Arc::new(builder().open(&path).map_err(|error| to_io(error.into()))?);
+    let recovered = recover(&db).map_err(to_io)?;
     let writer = RedbWriter { db: Arc::clone(&db), open: None, purged: recovered.purged.map(|id| id.index) };
     Ok((writer, RedbReader { db }, recovered))
 }
@@ -128,14 +128,10 @@ fn value<T: serde::de::DeserializeOwned>(
 
 fn to_io(error: redb::Error) -> io::Error {
     match error {
-        redb::Error::Io(error) => error,
+        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData || is_told(&error) => error,
+        redb::Error::Io(_) | redb::Error::Corrupted(_) => damaged(error.to_string()),
         other => io::Error::other(other),
     }
-}
-
-fn describe(path: &Path, error: redb::Error) -> io::Error {
-    let error = to_io(error);
-    io::Error::new(error.kind(), format!("redb store {}: {error}", path.display()))
 }
 
 impl RedbWriter {

@@ -2,19 +2,29 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+const DAMAGED: &str = "log store is damaged";
 
 pub fn damaged(what: String) -> io::Error {
-    let remedy = "remove the node from the cluster, and join it afresh with an empty data folder";
-    io::Error::new(io::ErrorKind::InvalidData, format!("log store is damaged: {what}; {remedy}"))
+    let remedy = "remove the node from the cluster, and join it afresh with an empty data folder (the only node: restore a backup)";
+    io::Error::new(io::ErrorKind::InvalidData, format!("{DAMAGED}: {what}; {remedy}"))
 }
 
-/// Opens a store. The libraries below panic over some damaged files; which is an error like any other damage.
-pub fn opening<T>(open: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+/// Whether an error is one of `damaged` already.
+pub fn is_told(error: &io::Error) -> bool {
+    error.to_string().starts_with(DAMAGED)
+}
+
+/// Opens the store in a folder, which an error names. The libraries below panic over some damaged files, which is an error like any
+/// other damage.
+pub fn opening<T>(dir: &Path, open: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let opened = std::panic::catch_unwind(AssertUnwindSafe(open));
-    opened.unwrap_or_else(|panic| {
+    let opened = opened.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
         Err(damaged(format!("it cannot be opened: {}", text.unwrap_or("no reason given"))))
-    })
+    });
+    opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// CRC32, then the value.

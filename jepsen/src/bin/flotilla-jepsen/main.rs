@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use flotilla_jepsen::cluster::{self, Options};
 use flotilla_jepsen::nemesis::Fault;
 use flotilla_jepsen::net::{bridge, relay, wire};
@@ -167,6 +167,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn start(arguments: RunArgs) -> Result<i32> {
     ensure!((1..=7).contains(&arguments.nodes), "--nodes {}: 1 to 7", arguments.nodes);
+    let faults = faults(&arguments.faults)?;
     // Before the namespaces: inside them this file must not exist, and does.
     let namespaces = !arguments.loopback && Machine::probe().has_namespaces();
     if namespaces && let Some(code) = bridge::enter()? {
@@ -178,7 +179,6 @@ fn start(arguments: RunArgs) -> Result<i32> {
     ensure!(!arguments.out.exists(), "--out {}: exists already", arguments.out.display());
     std::fs::create_dir_all(&arguments.out)?;
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as u64;
-    let faults = faults(&arguments.faults)?;
     let plan = Plan {
         workloads: arguments.workloads,
         cluster: Options {
@@ -207,7 +207,8 @@ fn faults(names: &[String]) -> Result<Vec<Fault>> {
         return Ok(Vec::new());
     }
     let one = |name: &String| {
-        clap::ValueEnum::from_str(name, true).map_err(|error| anyhow::anyhow!("--faults {name}: {error}"))
+        let all = || Fault::value_variants().iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ");
+        Fault::from_str(name, true).map_err(|_| anyhow::anyhow!("--faults {name}: no such fault; there are {}", all()))
     };
     names.iter().map(one).collect()
 }

@@ -40,13 +40,7 @@ impl Files {
         // A killed process leaves writes that no power cut has tested. sled syncs a snapshot of them while it opens: they go
         // first, or a power cut in between leaves a snapshot of what is not there.
         sync_files(&dir)?;
-        let db =
-            sled::Config::new().path(&dir).flush_every_ms(None).cache_capacity(64 << 20).open().map_err(|error| {
-                match to_io(error) {
-                    found if found.kind() == io::ErrorKind::InvalidData => found,
-                    error => io::Error::new(error.kind(), format!("sled store {}: {error}", dir.display())),
-                }
-            })?;
+        let db = sled::Config::new().path(&dir).flush_every_ms(None).cache_capacity(64 << 20).open().map_err(to_io)?;
         let tree = db.open_tree(b"raft").map_err(to_io)?;
         db.flush().map_err(to_io)?;
         // sled never syncs its `conf`, without which it takes the store for damaged.
