@@ -60,6 +60,8 @@ N ?= 3
 S ?= 120
 SEED ?= 1
 SOAK_NODES ?= 5
+# Of these each run of a soak has one, every third none: they change the storage, or how often a snapshot is made, for the whole run.
+IN_TURN ?= behind,storage-power-cut
 SEEDS ?= 5
 OUT ?= /tmp/flotilla-jepsen-$(shell date +%Y%m%d-%H%M%S)
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
@@ -75,7 +77,7 @@ jepsen-smoke:    ## a fault run of some two minutes, the last part of .ci/run: t
 
 soak:            ## HOURS=n: run after run on five nodes, all faults, all workloads
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
-	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) --first-seed $(SEED) \
+	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) --first-seed $(SEED) --in-turn $(IN_TURN) \
 	  --results jepsen/results/$(shell date +%Y-%m-%d-%H%M).md -- -w $(W) -f $(F) -n $(SOAK_NODES) -s 300
 
 mutants:         ## builds with planted bugs; each must be caught by its workload

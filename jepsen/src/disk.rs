@@ -32,6 +32,8 @@ pub enum Error {
     IsFolder,
     NotEmpty,
     Invalid,
+    /// There is no room.
+    Full,
     /// The disk failed.
     Failed,
 }
@@ -171,6 +173,9 @@ impl Disk {
         if inner.folder(folder)?.contains_key(name) {
             return Err(Error::Exists);
         }
+        if inner.full {
+            return Err(Error::Full);
+        }
         inner.last += 1;
         let ino = inner.last;
         if matches!(body, Body::Folder(_)) {
@@ -251,10 +256,14 @@ impl Disk {
     pub fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Done<()> {
         self.be_slow();
         let mut inner = self.lock();
+        let full = inner.full;
         let node = inner.node_mut(ino)?;
         node.changed = SystemTime::now();
         let Body::File { bytes, dirty, .. } = &mut node.body else { return Err(Error::Invalid) };
         let (from, to) = (offset as usize, offset as usize + data.len());
+        if full && bytes.len() < to {
+            return Err(Error::Full);
+        }
         if bytes.len() < to {
             bytes.resize(to, 0);
         }
@@ -331,6 +340,15 @@ impl Disk {
     /// Each write and sync takes that much longer from now on.
     pub fn slow_down(&self, by: Duration) {
         self.lock().slow = by;
+    }
+
+    /// There is no room for anything new, or longer, from now on; or there is again.
+    pub fn be_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.lock().full
     }
 
     pub fn syncs(&self) -> u64 {

@@ -105,7 +105,7 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
     recorder.observe(FAULTS, json!(about.faults));
     let fleet = Arc::new(Fleet::start(&plan.cluster, recorder.clone()).await.context("starting the cluster")?);
     let world = World::new(Arc::clone(&fleet), plan.seed);
-    let meter = Meter::start(&recorder, folder)?;
+    let meter = Meter::start(&recorder, folder, plan.cluster.fault_disks)?;
     let ran = drive(plan, faults, &world).await;
     if let Err(error) = &ran {
         recorder.observe(PROBLEM, json!(format!("{error:#}")));

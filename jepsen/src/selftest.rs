@@ -29,12 +29,7 @@ const PLANTED: [Planted; 11] = [
         faults: "partition,pause",
         rules: &["witness", "witness-time", "linearizable"],
     },
-    Planted {
-        bug: "double-apply",
-        workload: "w1",
-        faults: "partition,pause,fast-restart",
-        rules: &["witness", "witness-time", "linearizable"],
-    },
+    Planted { bug: "double-apply", workload: "w6", faults: "none", rules: &["I-same", "I-once", "E-unique"] },
     Planted { bug: "lease-timer-only", workload: "w2", faults: "pause-holder", rules: &["S-safe"] },
     Planted { bug: "slot-leak", workload: "w2", faults: "none", rules: &["S-spurious", "S-live"] },
     Planted { bug: "quota-refund", workload: "w4", faults: "none", rules: &["Q-bytes", "Q-under", "Q-live"] },

@@ -17,6 +17,8 @@ pub struct Plan {
     pub time: Duration,
     /// Arguments of each run but its seed and folder.
     pub arguments: Vec<String>,
+    /// Faults that change the whole of a run: each run has the next of them, every so many-th none.
+    pub in_turn: Vec<String>,
     pub first_seed: u64,
     /// `summary.json` and the folders of runs that were not valid are kept here.
     pub folder: PathBuf,
@@ -63,6 +65,7 @@ pub fn run(plan: &Plan) -> Result<i32> {
         let status = Command::new(std::env::current_exe()?)
             .arg("run")
             .args(&plan.arguments)
+            .args(plan.in_turn(seed).into_iter().flat_map(|fault| ["--faults", fault]))
             .args(["--seed", &seed.to_string(), "--out"])
             .arg(&folder)
             .status()
@@ -76,6 +79,13 @@ pub fn run(plan: &Plan) -> Result<i32> {
     }
     println!("{}", serde_json::to_string_pretty(&summary)?);
     Ok(if !summary.violated.is_empty() { 1 } else { i32::from(!summary.unknown.is_empty()) * 2 })
+}
+
+impl Plan {
+    /// By the seed, so that it makes the same run again.
+    fn in_turn(&self, seed: u64) -> Option<&str> {
+        self.in_turn.get(seed as usize % (self.in_turn.len() + 1)).map(String::as_str)
+    }
 }
 
 impl Summary {
@@ -141,7 +151,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 fn page(summary: &Summary, plan: &Plan) -> String {
     let mut page = format!(
         "# A soak of {:.2} hours\n{} runs, seeds {} to {}, each with a cluster of its own: {} valid, {} violated, {} undecided. \
-         Binary {}. Arguments of each run: `{}`.\n\n",
+         Binary {}. Arguments of each run: `{}`{}.\n\n",
         summary.hours,
         summary.runs,
         summary.first_seed,
@@ -150,7 +160,11 @@ fn page(summary: &Summary, plan: &Plan) -> String {
         summary.violated.len(),
         summary.unknown.len(),
         summary.binary,
-        plan.arguments.join(" ")
+        plan.arguments.join(" "),
+        match plan.in_turn.as_slice() {
+            [] => String::new(),
+            in_turn => format!(", and in turn one of these faults or none: {}", in_turn.join(", ")),
+        }
     );
     page += "## Operations\n| workload | ok | failed for certain | outcome unknown |\n|---|---|---|---|\n";
     for (workload, outcomes) in &summary.operations {

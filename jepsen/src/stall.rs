@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::disk::Disk;
+use crate::disk::mount::mount;
 use crate::history::Recorder;
 
 /// The name of records of spans in which the machine stood still.
@@ -25,13 +27,19 @@ const SLOW: Duration = Duration::from_millis(250);
 pub struct Meter {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    /// Unmounted behind the threads.
+    _ours: Option<fuser::BackgroundSession>,
 }
 
 impl Meter {
-    /// Writes a file of its own in the folder, where the nodes' files are too.
-    pub fn start(recorder: &Recorder, folder: &Path) -> Result<Meter> {
+    /// Writes a file of its own in the folder, on a disk like the nodes': with `fault_disks` on one of ours, which no fault befalls.
+    pub fn start(recorder: &Recorder, folder: &Path, fault_disks: bool) -> Result<Meter> {
         let over = Arc::new(AtomicBool::new(false));
-        let mut file = std::fs::File::create(folder.join("stall")).context("a file to measure the disk with")?;
+        let folder = folder.join("stall");
+        std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let ours = fault_disks.then(|| mount(Arc::new(Disk::new()), &folder)).transpose();
+        let ours = ours.with_context(|| format!("mounting over {}", folder.display()))?;
+        let mut file = std::fs::File::create(folder.join("file")).context("a file to measure the disk with")?;
         let note = |recorder: &Recorder, what: &str, took: Duration| {
             if took > SLOW {
                 recorder.observe(STALL, json!({"what": what, "ms": took.as_millis() as u64}));
@@ -56,7 +64,7 @@ impl Meter {
                 }
             }
         });
-        Ok(Meter { over, threads: vec![threads, disk] })
+        Ok(Meter { over, threads: vec![threads, disk], _ours: ours })
     }
 }
 

@@ -45,6 +45,12 @@ impl SnapshotFile {
         SnapshotFile { path, _received: None }
     }
 
+    /// Whether it is whole and the one that this meta names. The engine of a node ends over one that is not.
+    pub async fn check(&self, meta: &SnapshotMeta) -> io::Result<()> {
+        let (path, meta) = (self.path.clone(), meta.clone());
+        blocking::run(move || file::check(&path, &meta)).await
+    }
+
     /// Where a snapshot is written while it is received.
     pub fn receiving(dir: &Path, number: u64) -> Self {
         let path = dir.join(format!("receiving-{number}"));

@@ -26,7 +26,7 @@ pub mod simulation {
     pub use crate::runtime::seeded::set_seed;
     pub use crate::snapshot::SnapshotFile;
     pub use crate::store::backend::{LogBackend, LogReads, Op, Recovered};
-    pub use crate::store::{Done, Writer};
+    pub use crate::store::{Done, Shown, Writer};
     pub use crate::types::{Raft, Replies, Snapshot, SnapshotMeta};
     pub use crate::witness::Witness;
 }

@@ -59,9 +59,12 @@ impl Fleet {
         }
     }
 
-    /// Whether the storage has room that can be taken.
-    pub fn storage_can_be_filled(&self) -> bool {
-        self.storage.is_none()
+    /// A disk that can fail has room without end, but while it is full.
+    fn can_fail(&self, disk: Disk) -> Option<&crate::disk::Disk> {
+        match disk {
+            Disk::Node(place) => self.fault_disk(place).ok(),
+            Disk::Storage => self.storage.as_ref().map(|found| &*found.disk),
+        }
     }
 
     /// The node's disk, if it is one that can fail.
@@ -81,8 +84,12 @@ impl Fleet {
         Ok(self.storage.as_ref().context("this run's storage has no power to cut")?.disk.cut_power(random))
     }
 
-    /// Takes all room that is left; how many bytes that was.
-    pub fn fill(&self, disk: Disk) -> Result<u64> {
+    /// Takes all room that is left; how many bytes that was, where there is an end to them.
+    pub fn fill(&self, disk: Disk) -> Result<Option<u64>> {
+        if let Some(disk) = self.can_fail(disk) {
+            disk.be_full(true);
+            return Ok(None);
+        }
         let room = rustix::fs::statvfs(self.disk(disk))?;
         ensure!(
             room.f_blocks * room.f_frsize <= u64::from(STORAGE_ROOM) << 20,
@@ -98,11 +105,15 @@ impl Fleet {
                 filled += piece as u64;
             }
         }
-        Ok(filled)
+        Ok(Some(filled))
     }
 
     /// Gives the room back; nothing if it was not taken.
     pub fn empty(&self, disk: Disk) -> Result<()> {
+        if let Some(disk) = self.can_fail(disk) {
+            disk.be_full(false);
+            return Ok(());
+        }
         match std::fs::remove_file(self.disk(disk).join(BALLAST)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),

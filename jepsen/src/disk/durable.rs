@@ -31,6 +31,7 @@ pub(super) struct Inner {
     /// How often the kernel holds each.
     pub(super) held: BTreeMap<Ino, u64>,
     pub(super) slow: Duration,
+    pub(super) full: bool,
     pub(super) syncs: u64,
 }
 

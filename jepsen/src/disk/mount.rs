@@ -40,6 +40,7 @@ impl From<Error> for Errno {
             Error::IsFolder => Errno::EISDIR,
             Error::NotEmpty => Errno::ENOTEMPTY,
             Error::Invalid => Errno::EINVAL,
+            Error::Full => Errno::ENOSPC,
             Error::Failed => Errno::EIO,
         }
     }
@@ -263,7 +264,8 @@ impl Filesystem for Mounted {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         const BLOCKS: u64 = 1 << 20;
-        reply.statfs(BLOCKS, BLOCKS / 2, BLOCKS / 2, 1 << 20, 1 << 19, 4096, 255, 4096);
+        let free = if self.disk.is_full() { 0 } else { BLOCKS / 2 };
+        reply.statfs(BLOCKS, free, free, 1 << 20, 1 << 19, 4096, 255, 4096);
     }
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {

@@ -36,6 +36,20 @@ fn what_was_synced_with_its_name_survives_every_cut() {
 }
 
 #[test]
+fn a_full_disk_takes_nothing_new_and_nothing_longer() {
+    let disk = Disk::new();
+    let ino = file(&disk, "a", &[1; 100]);
+    disk.be_full(true);
+    assert_eq!(disk.write(ino, 50, &[2; 51]), Err(Error::Full));
+    assert_eq!(disk.make(ROOT, OsStr::new("b"), empty_file(), 0o100_600, (0, 0)), Err(Error::Full));
+    disk.write(ino, 50, &[2; 50]).unwrap();
+    disk.be_full(false);
+    disk.write(ino, 50, &[2; 51]).unwrap();
+    file(&disk, "b", &[3]);
+    assert_eq!(found(&disk, "a").unwrap().len(), 101);
+}
+
+#[test]
 fn what_was_not_synced_is_lost_in_some_cuts_and_kept_in_others() {
     let outcomes = |prepare: &dyn Fn(&Disk)| -> BTreeSet<Option<Vec<u8>>> {
         let one = |seed| {

@@ -1,5 +1,7 @@
 //! The wall clock of one node: set forward or back, once or to and fro, and set right again.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::Result;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -7,21 +9,40 @@ use serde_json::{Value, json};
 use super::Nemesis;
 
 const HOUR_MS: i64 = 3_600_000;
+/// Jumps of this and more can be told from the time that goes by meanwhile.
+const FAR_MS: i64 = 30_000;
+const DAY_S: i64 = 86_400;
 
 impl Nemesis {
     pub(super) async fn wall_clock(&mut self) -> Result<Option<Value>> {
         let node = self.target().await;
         let largest = self.choose(&[100, 2_000, 60_000, HOUR_MS])?;
         let strobe = self.random.random_bool(0.3);
+        let mut written = None;
         let mut jumps_ms = Vec::new();
         for _ in 0..if strobe { self.random.random_range(10..40) } else { 1 } {
             let by = self.random.random_range(-largest..=largest);
             jumps_ms.push(by);
             self.world.fleet.set_wall_clock(node, by)?;
+            written.get_or_insert_with(|| self.world.fleet.log_length(node));
             let time = if strobe { self.seconds(0.02, 0.3) } else { self.seconds(1.0, 8.0) };
             self.world.pause_fault(time).await;
         }
+        let log = self.world.fleet.log_since(node, written.unwrap_or_default());
         self.world.fleet.set_wall_clock(node, 0)?;
-        Ok(Some(json!({"node": node, "jumps_ms": jumps_ms})))
+        let far = jumps_ms.iter().all(|by| by.abs() >= FAR_MS);
+        let process_saw_it = log.lines().filter_map(off_by_s).next_back().filter(|_| far);
+        let process_saw_it = process_saw_it.map(|off| off >= FAR_MS / 2_000);
+        Ok(Some(json!({"node": node, "jumps_ms": jumps_ms, "process_saw_it": process_saw_it})))
     }
+}
+
+/// By how many seconds the time of a line in a log is off from now, at most half a day.
+fn off_by_s(line: &str) -> Option<i64> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let mut parts = line["time"].as_str()?.get(11..19)?.split(':').map(|part| part.parse::<i64>().ok());
+    let of_day = parts.try_fold(0, |sum, part| Some(sum * 60 + part?))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs() as i64 % DAY_S;
+    let off = (of_day - now).rem_euclid(DAY_S);
+    Some(off.min(DAY_S - off))
 }

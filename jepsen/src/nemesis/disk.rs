@@ -109,12 +109,8 @@ impl Nemesis {
     pub(super) async fn disk_full(&mut self) -> Result<Option<Value>> {
         let fleet = Arc::clone(&self.world.fleet);
         let node = self.any_node();
-        // A disk of ours that can fail otherwise has room without end.
-        let whole = fleet.fault_disk(node).is_err() && self.random.random_bool(0.5);
+        let whole = self.random.random_bool(0.5);
         let disk = if whole { Disk::Node(node) } else { Disk::Storage };
-        if !whole && !fleet.storage_can_be_filled() {
-            return Ok(None);
-        }
         let time = self.seconds(1.0, 8.0);
         if whole {
             fleet.may_end(node, "disk-full", Some(time + ENDS_AFTER)).await;

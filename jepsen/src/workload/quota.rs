@@ -27,8 +27,11 @@ const OWN: usize = 2;
 const NAMES: u64 = 8;
 const STEP: Duration = Duration::from_secs(20);
 const LOGIN: Duration = Duration::from_secs(10);
-/// Size of the upload by which the staging folder is found: nothing else has it.
-pub const PROBE: usize = 54_321;
+/// Size of the upload by which a staging folder is found: nothing else has it, and the next user's is a byte longer, since all are looked
+/// for at once.
+const PROBE: usize = 54_321;
+/// No such upload is longer.
+pub const LONGEST_PROBE: u64 = (PROBE + USERS.len()) as u64;
 /// How long clients are refused at the end.
 const CALM: Duration = Duration::from_secs(5);
 /// After the last session: closes, settlements, an expiry and an idle scan.
@@ -275,8 +278,9 @@ async fn find_account_at(world: &World, user: &'static str, node: SocketAddr) ->
     let session = ssh::login(node, user, LOGIN).await.ok()?;
     let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
     let handle = session.raw.open("/probe", flags, FileAttributes::empty()).await.ok()?.handle;
-    session.raw.write(&handle, 0, vec![1; PROBE]).await.ok()?;
-    let account = Account::find(&world.fleet.files(), world.fleet.files().join(user), PROBE as u64);
+    let size = PROBE + USERS.iter().position(|(name, _)| *name == user)?;
+    session.raw.write(&handle, 0, vec![1; size]).await.ok()?;
+    let account = Account::find(&world.fleet.files(), world.fleet.files().join(user), size as u64);
     session.leave().await;
     account
 }

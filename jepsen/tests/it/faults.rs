@@ -54,16 +54,18 @@ async fn killed_leader_is_survived_and_rejoins() {
 async fn make_until_gone(lab: &Lab, node: usize, prefix: String, acknowledged: &watch::Sender<usize>) -> Vec<String> {
     let rest = lab.rest(node).unwrap();
     let mut made = Vec::new();
-    for n in 0.. {
+    for n in 0..5_000 {
         let name = format!("{prefix}n{n}");
         let body = json!({"username": name, "status": 1, "permissions": {"/": ["*"]}, "description": name});
         match rest.post("/api/v2/users", &body).await {
-            Ok((201, _)) => made.push(name),
+            Ok((201, _)) => {
+                made.push(name);
+                acknowledged.send_modify(|count| *count += 1);
+            }
             Ok((status, answer)) if status >= 500 => eprintln!("{name}: {status} {answer}"),
             Ok((status, answer)) => panic!("{name}: {status} {answer}"),
             Err(_) => break,
         }
-        acknowledged.send_modify(|count| *count += 1);
     }
     made
 }

@@ -45,6 +45,8 @@ async fn readyz_names_a_drain_a_lost_quorum_a_lost_lease_and_a_node_that_has_not
     let password = password_of("ready");
     let (ok, out, errors) = openssh_sftp_by_password(lab.sftp_port(3), "ready", &password, "pwd\n").await.unwrap();
     assert!(!ok && errors.contains("no quorum") && !errors.contains("denied"), "{out}{errors}");
+    let Err(refused) = Sftp::login(lab.sftp_port(3), "ready").await.unwrap() else { panic!("let in without a quorum") };
+    assert!(format!("{refused:?}").contains("no quorum"), "asked with the password at once: {refused:?}");
 
     // Alone from its start.
     lab.kill(3).unwrap();

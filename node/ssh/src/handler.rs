@@ -66,12 +66,13 @@ impl russh::server::Handler for Handler {
     type Error = Ended;
 
     async fn authentication_banner(&mut self) -> Result<Option<String>, Ended> {
+        self.say_if_unavailable().await;
         let banner = &self.peer.shared.config.login_banner;
         Ok((!banner.is_empty()).then(|| banner.clone()))
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Ended> {
-        self.login_none(user).await
+        self.login_none(user)
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Ended> {

@@ -181,10 +181,11 @@ impl Process {
     }
 
     /// Asks for the room that an upload lacks up to a total.
-    pub fn ask(&mut self, state: &State, upload: usize, number: u64, total: Amount) {
+    pub fn ask(&mut self, state: &State, upload: usize, number: u64, total: Amount) -> Ask {
         let ask = self.number();
         let (asked, grant) = self.book.ask(number, ask, limits(state), total, (user(), USER_AT));
         self.send(ask, AccountCommand::Grant(grant), Carried::Grant { upload, ask: asked });
+        asked
     }
 
     /// Settles what is due, if nothing is on its way.

@@ -49,12 +49,9 @@ pub async fn open(
     requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     within: Duration,
 ) -> Result<BoxStream<'static, Answer>, RPCError<TypeConfig>> {
-    // What the follower lacks is purged: it needs a snapshot. Ended, the engine looks for what it has to do now.
-    let purged = Arc::clone(&peers);
-    let mut requests = requests.take_while(move |request| {
-        let next = request.prev_log_id.map_or(0, |id| id.index + 1);
-        std::future::ready(!(request.entries.is_empty() && purged.us().log.is_purged(next)))
-    });
+    // Ended, the engine looks for what it has to do now.
+    let us = Arc::clone(&peers);
+    let mut requests = requests.take_while(move |request| std::future::ready(!us.us().log.lacks_entries_for(request)));
     let Some(first) = requests.next().await else { return Ok(Box::pin(futures::stream::empty())) };
     let requests = futures::stream::once(std::future::ready(first)).chain(requests);
     let sent = InFlight::default();

@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::lease::Renewal;
 use crate::manage::Manager;
 use crate::snapshot::SnapshotFile;
+use crate::types::SnapshotMeta;
 
 /// A question about cuts waits at most this long, whatever was asked.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -59,8 +60,9 @@ fn caller<T>(request: &Request<T>) -> Result<flotilla_model::NodeId, Status> {
 }
 
 impl PeerService {
-    /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails or the sender goes away.
-    async fn receive(&self, stream: &mut Streaming<Frame>) -> Result<SnapshotFile, Status> {
+    /// Writes the stream to a file beside the snapshots, synced. Removed if anything fails or the sender goes away. A stream that ends well
+    /// need not be whole: its sender may have given it up, or have failed to read on.
+    async fn receive(&self, meta: &SnapshotMeta, stream: &mut Streaming<Frame>) -> Result<SnapshotFile, Status> {
         // Nothing was promised of it: the leader sends it again, into another file.
         let failed = |error: std::io::Error| {
             tracing::error!(event = "snapshot_not_received", %error, "a snapshot that was sent cannot be written to the data folder");
@@ -80,6 +82,10 @@ impl PeerService {
         }
         file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
+        snapshot.check(meta).await.map_err(|error| {
+            tracing::error!(event = "snapshot_not_received", %error, bytes = size, "what a peer sent is no whole snapshot");
+            Status::data_loss(format!("what was received is no whole snapshot: {error}"))
+        })?;
         tracing::info!(event = "snapshot_received", bytes = size, chunks);
         Ok(snapshot)
     }
@@ -126,7 +132,7 @@ impl Peer for PeerService {
         let mut stream = request.into_inner();
         let first = stream.message().await?.ok_or_else(|| Status::invalid_argument("an empty snapshot stream"))?;
         let head: SnapshotHead = body(&first).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let snapshot = self.receive(&mut stream).await?;
+        let snapshot = self.receive(&head.meta, &mut stream).await?;
         let snapshot = RaftSnapshot { meta: head.meta, snapshot };
         answer(&self.core.raft.install_full_snapshot(head.vote, snapshot).await.map_err(failed)?)
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use openraft::alias::LogIdOf;
+use openraft::raft::AppendEntriesRequest;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
@@ -177,13 +178,16 @@ impl LogStore {
 }
 
 /// What this node can show its peers.
+#[derive(Clone)]
 pub struct Shown(Weak<Inner>);
 
 impl Shown {
-    /// Whether this entry is gone from the log, into a snapshot.
-    pub fn is_purged(&self, index: u64) -> bool {
+    /// Whether a request brings nothing because what its follower lacks is purged: it needs a snapshot.
+    pub fn lacks_entries_for(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let Some(inner) = self.0.upgrade() else { return false };
-        inner.known.lock().expect("no panic while the log's bookkeeping is locked").is_purged(index)
+        let next = request.prev_log_id.map_or(0, |id| id.index + 1);
+        let purged = || inner.known.lock().expect("no panic while the log's bookkeeping is locked").is_purged(next);
+        request.entries.is_empty() && purged()
     }
 
     /// The term of the vote and the index of the last entry; `None` when the store is closed.

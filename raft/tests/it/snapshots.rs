@@ -86,6 +86,53 @@ async fn a_damaged_snapshot_keeps_the_node_from_starting() {
     assert!(why.contains("damaged"), "{why}");
 }
 
+/// In the leader's folder, while it runs: it does not read it again before it sends it.
+fn damage(bed: &Testbed, node: usize, how: impl Fn(&mut Vec<u8>)) {
+    let name = snapshots_of(bed, node).into_iter().find(|name| name.ends_with(".fls")).expect("a snapshot");
+    let path = bed.dir.path().join(format!("node{}/snapshots/{name}", node + 1));
+    let mut bytes = std::fs::read(&path).expect("the snapshot");
+    how(&mut bytes);
+    std::fs::write(path, bytes).expect("the damage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_comes_damaged_or_in_part_is_refused_and_the_next_one_taken() {
+    let bed = Testbed::tuned(3, often);
+    let mut nodes = bed.start_all().await;
+    let first = leader(&nodes).await;
+    let away = (first + 1) % 3;
+    nodes[away].handle.barrier(LONG).await.expect("it takes part");
+    let cut: fn(&mut Vec<u8>) = |bytes| bytes.truncate(bytes.len() / 2);
+    let nothing: fn(&mut Vec<u8>) = Vec::clear;
+    let flip: fn(&mut Vec<u8>) = |bytes| *bytes.last_mut().expect("bytes") ^= 1;
+    let (mut count, mut left) = (0, vec![flip, nothing, cut]);
+    for _ in 0..12 {
+        let Some(how) = left.last() else { return };
+        nodes[away].kill();
+        put_tokens(&nodes[first], count, count + 300).await;
+        count += 300;
+        damage(&bed, first, how);
+        nodes[away] = bed.start(away as u64 + 1).await;
+        // The second one that arrives shows that the first was refused. Where the log still reaches back, none is sent.
+        let until = tokio::time::Instant::now() + LONG;
+        let second = |name: &String| name.strip_prefix("receiving-").is_some_and(|number| number != "0");
+        let mut refused = false;
+        while !refused && nodes[away].handle.state().tokens().count() < count {
+            refused = snapshots_of(&bed, away).iter().any(second);
+            assert!(tokio::time::Instant::now() < until, "nothing is sent");
+            tokio::task::yield_now().await;
+        }
+        if refused {
+            left.pop();
+        }
+        put_tokens(&nodes[first], count, count + 100).await;
+        count += 100;
+        nodes[away].handle.barrier(LONG).await.expect("it takes part again");
+        assert_eq!(nodes[away].handle.state().tokens().count(), count);
+    }
+    panic!("twelve times away, and {} kinds of damage never sent", left.len());
+}
+
 /// As large as a token may be, so that a snapshot takes a while.
 fn large(number: usize) -> Command {
     let permissions = (0..64).map(|number| format!("{number:064}")).collect();

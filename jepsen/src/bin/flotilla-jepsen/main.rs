@@ -39,6 +39,9 @@ enum Command {
         /// A page in Markdown with what was done and found, written anew after each run.
         #[arg(long)]
         results: Option<PathBuf>,
+        /// Faults that each run has one of in turn, every so many-th none: those that change the whole of it.
+        #[arg(long, value_delimiter = ',')]
+        in_turn: Vec<String>,
         /// Arguments of each run, after `--`.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -149,10 +152,10 @@ fn outcome(command: Command) -> Result<i32> {
             runtime()?.block_on(wire::run(&nodes))?;
             Ok(0)
         }
-        Command::Soak { hours, out, first_seed, results, arguments } => {
+        Command::Soak { hours, out, first_seed, results, in_turn, arguments } => {
             ensure!((0.0..=1000.0).contains(&hours), "--hours {hours}: up to 1000");
             let time = Duration::from_secs_f64(hours * 3600.0);
-            soak::run(&soak::Plan { time, arguments, first_seed, folder: out, results })
+            soak::run(&soak::Plan { time, arguments, in_turn, first_seed, folder: out, results })
         }
         Command::Selftest { binary, out, bugs, seeds, seconds, arguments } => {
             selftest::run(&cluster::binary(Some(&binary))?, &out, &bugs, seeds, seconds, &arguments)

@@ -77,6 +77,13 @@ pub(super) fn check(records: &[Record], operations: &[Operation]) -> Findings {
         if operation.answer["others_had_all_slots"] == true {
             findings.count(ALL_TAKEN, 1);
         }
+        match operation.answer["process_saw_it"].as_bool() {
+            Some(true) => findings.count("wall clocks that the node's log shows", 1),
+            Some(false) => {
+                findings.unknown.push(format!("{name}: the node's log goes by another clock: {}", operation.answer))
+            }
+            None => {}
+        }
         if name == "flipped-bits" && operation.is_ok() {
             flipped(operation, &mut findings);
         }

@@ -10,7 +10,7 @@ use crate::check::quota::{self, Counted, Quota, Refusal, Rest, Sample};
 use crate::content::Saw;
 use crate::history::{Kind, Operation, Record};
 use crate::stall::STALL;
-use crate::workload::quota::PROBE;
+use crate::workload::quota::LONGEST_PROBE;
 
 /// What a removed or failed upload held is credited this long after its answer at the latest, when nothing is disturbed.
 const CREDIT: u64 = 5_000_000_000;
@@ -99,7 +99,7 @@ fn refusals(user: &str, records: &[Record], operations: &[Operation]) -> Vec<Ref
             let possible: Vec<_> = possible.filter(|other| gone(other, operations) >= refused.invoked).collect();
             let lost = possible.iter().any(|other| other.outcome == Kind::Info);
             // The suite's own look for the folder may be staged beside them.
-            let possibly_used = possible.iter().map(|one| size(one)).sum::<u64>() + PROBE as u64;
+            let possibly_used = possible.iter().map(|one| size(one)).sum::<u64>() + LONGEST_PROBE;
             let at_rest = rest.is_some_and(|rest| rest < refused.invoked);
             Refusal { at_ns: refused.invoked, size: size(refused), possibly_used, excused: lost, at_rest }
         })

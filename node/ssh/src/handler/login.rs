@@ -55,12 +55,18 @@ fn rejection() -> Auth {
 }
 
 impl Handler {
-    /// Clients ask this first. A node that knows already that it cannot log anybody in says why, now, where clients show it.
-    pub(super) async fn login_none(&mut self, user: &str) -> Result<Auth, Ended> {
-        self.login.name(user)?;
+    /// A node that knows already that it cannot log anybody in says why, before any credential is asked for: the reason tells nothing
+    /// about one. russh sends it before it reads on.
+    pub(super) async fn say_if_unavailable(&self) {
         if let Some(reason) = self.unavailable().await {
+            self.peer.note_tried(Tried::Blameless);
             self.disconnect(Disconnect::ServiceNotAvailable, reason).await;
         }
+    }
+
+    /// Clients ask this to hear of the methods.
+    pub(super) fn login_none(&mut self, user: &str) -> Result<Auth, Ended> {
+        self.login.name(user)?;
         Ok(rejection())
     }
 

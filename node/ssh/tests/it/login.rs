@@ -106,6 +106,8 @@ async fn a_node_without_a_lease_says_why_and_never_denied() {
     let said = openssh::batch(&world, "pwd\n").await;
     assert!(!said.ok);
     assert!(said.err.contains("no quorum") && !said.err.contains("Permission denied"), "{}", said.err);
+    let said = client::refused_with(&world).await;
+    assert!(said.contains("no quorum"), "{said}");
 }
 
 #[tokio::test]

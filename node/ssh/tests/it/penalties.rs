@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flotilla_cluster::Cluster;
 use flotilla_model::UserPatch;
 use flotilla_ssh::PenaltyRules;
 use tokio::io::AsyncReadExt;
@@ -12,13 +13,19 @@ use crate::{client, openssh};
 
 /// A world in which loopback is a source as any other. Three failures are enough, and nothing runs off during a test.
 async fn strict() -> World {
+    strict_about(HOUR / 60).await
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// With a penalty for connections that try nothing.
+async fn strict_about(no_auth: Duration) -> World {
     World::with(|config| {
-        let hour = Duration::from_secs(3600);
         config.limits.penalties = PenaltyRules {
-            auth_failed: hour,
-            no_auth: hour / 60,
-            least: 3 * hour,
-            most: 10 * hour,
+            auth_failed: HOUR,
+            no_auth,
+            least: 3 * HOUR,
+            most: 10 * HOUR,
             exempt: Vec::new(),
             ..PenaltyRules::default()
         };
@@ -50,6 +57,16 @@ async fn a_source_that_fails_three_times_is_refused_before_key_exchange() {
     }
     assert!(!greets(&world).await, "nothing is said to it any more");
     assert!(!openssh::batch(&world, "pwd\n").await.ok, "also with the right password");
+}
+
+#[tokio::test]
+async fn a_node_that_can_log_nobody_in_blames_nobody() {
+    let world = strict_about(HOUR).await;
+    world.cluster.lease().unwrap().kill();
+    let refused = futures::future::join_all((0..6).map(|_| client::refused_with(&world))).await;
+    assert!(refused.iter().all(|text| text.contains("no quorum")), "{refused:?}");
+    settled(&world).await;
+    assert!(greets(&world).await, "it would be served by a node with a lease");
 }
 
 #[tokio::test]

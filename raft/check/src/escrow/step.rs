@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use flotilla_model::command::{AccountCommand, SettleDead, WaitOver};
-use flotilla_model::{Epoch, NodeId, State};
+use flotilla_model::{Amount, Epoch, Limits, NodeId, State};
+use flotilla_session::ledger::steps::Steps;
 
 use super::{Escrow, Phase, S, Step, Upload, Variant};
 use crate::quota::{ACCOUNT, Carried, E, Process, bytes, given, limits, row, waits};
@@ -35,12 +36,15 @@ pub fn possible(model: &Escrow, s: &S, steps: &mut Vec<Step>) {
         }
         match upload.phase {
             Phase::Running if upload.written == upload.size => steps.push(Step::Publish(at)),
-            // One grant of a book is on its way at a time.
-            Phase::Running if !process.book.is_asking() || fits(model, s, at) => steps.push(Step::Write(at)),
             Phase::Waits(_) if s.left.ends_of_waits > 0 => steps.push(Step::EndWait(at)),
             Phase::Refused => steps.push(Step::Discard(at)),
             _ => {}
         }
+        // One grant of a book is on its way at a time, and one ask of an upload.
+        let may_ask = upload.phase == Phase::Running && !process.book.is_asking();
+        let writes = matches!(upload.phase, Phase::Running | Phase::Asking | Phase::Waits(_));
+        let ends = ends(upload).filter(|end| writes && (may_ask || fits(model, s, at, *end)));
+        steps.extend(ends.map(|end| Step::Write { upload: at, end }));
     }
     for (at, process) in s.processes.iter().enumerate() {
         for (flight, one) in process.flights.iter().enumerate() {
@@ -82,20 +86,27 @@ fn has_news(model: &Escrow, s: &S, process: &Process) -> bool {
     row(here) != row(there) || deaths(here) != deaths(there)
 }
 
-fn fits(model: &Escrow, s: &S, at: usize) -> bool {
+fn fits(model: &Escrow, s: &S, at: usize, end: i64) -> bool {
     let upload = &s.uploads[at];
     let limits = limits(&view(model, s, upload.process));
-    s.processes[upload.process].book.clone().raise_to(upload.number, limits, bytes(next(upload)))
+    charges(model, &mut s.processes[upload.process].book.clone(), upload.number, limits, bytes(end))
 }
 
-fn next(upload: &Upload) -> i64 {
-    (upload.written + upload.step).min(upload.size)
+fn charges(model: &Escrow, book: &mut Steps, number: u64, limits: Limits, total: Amount) -> bool {
+    let found = model.variant == Variant::UsesWhatAnAskFound && (total - book.held(number)).at_least_zero().is_zero();
+    found || book.raise_to(number, limits, total)
+}
+
+/// Where the writes end that would make it longer.
+fn ends(upload: &Upload) -> impl Iterator<Item = i64> {
+    let (step, size, written) = (upload.step, upload.size, upload.written);
+    (1..=size).filter(move |end| *end > written && (end % step == 0 || *end == size))
 }
 
 pub fn take(model: &Escrow, before: &S, step: Step) -> S {
     let mut s = before.clone();
     match step {
-        Step::Write(at) => write(model, &mut s, at),
+        Step::Write { upload, end } => write(model, &mut s, upload, end),
         Step::Publish(at) => publish(model, &mut s, at),
         Step::Discard(at) => discard(model, &mut s, at),
         Step::EndWait(at) => end_wait(&mut s, at),
@@ -116,22 +127,22 @@ pub fn take(model: &Escrow, before: &S, step: Step) -> S {
     s
 }
 
-fn write(model: &Escrow, s: &mut S, at: usize) {
+fn write(model: &Escrow, s: &mut S, at: usize, end: i64) {
     let state = view(model, s, s.uploads[at].process);
     let upload = &mut s.uploads[at];
     let process = &mut s.processes[upload.process];
-    let total = next(upload);
-    let raised = process.book.raise_to(upload.number, limits(&state), bytes(total));
-    if raised || model.variant == Variant::WritesFirst {
-        upload.written = total;
+    let charged = charges(model, &mut process.book, upload.number, limits(&state), bytes(end));
+    if charged || model.variant == Variant::WritesFirst {
+        upload.written = end;
     }
-    if !raised {
-        process.ask(&state, at, upload.number, bytes(total));
-        upload.phase = Phase::Asking;
-        if model.variant == Variant::SpendsWhatItAskedFor {
-            upload.written = total;
-        }
+    if charged {
+        return;
     }
+    let ask = process.ask(&state, at, upload.number, bytes(end));
+    if model.variant == Variant::SpendsWhatItAskedFor {
+        return process.book.granted(ask, limits(&state), ask.want - ask.part, state.applied_index());
+    }
+    upload.phase = Phase::Asking;
 }
 
 fn publish(model: &Escrow, s: &mut S, at: usize) {
@@ -220,6 +231,7 @@ fn hear(model: &Escrow, s: &mut S, at: usize, flight: usize) {
     let process = &mut s.processes[at];
     let Some((carried, reply, _)) = process.hear(&model.logs, &s.log, flight) else { return };
     match carried {
+        Carried::Grant { .. } if model.variant == Variant::SpendsWhatItAskedFor => {}
         Carried::Grant { upload, ask } => {
             let upload = &mut s.uploads[upload];
             match given(&reply) {

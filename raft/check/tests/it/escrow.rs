@@ -8,6 +8,8 @@ const NONE: Budget = Budget { repeats: 0, ends_of_waits: 0, deaths: 0 };
 const TWO: [(u64, i64, i64); 2] = [(1, 3, 3), (2, 3, 3)];
 /// Of one node, one written in parts: it holds room when it is refused more.
 const ONE_IN_PARTS: [(u64, i64, i64); 2] = [(1, 2, 2), (1, 3, 1)];
+/// Of one node: the second asks for more than it finds, which the third could have had. That one may be refused over it: room was in use.
+const PIPELINED: [(u64, i64, i64); 3] = [(1, 3, 3), (1, 3, 1), (1, 1, 1)];
 
 fn search(
     name: &str,
@@ -35,6 +37,13 @@ fn an_upload_that_is_refused_in_the_middle_gives_all_back() {
 }
 
 #[test]
+fn a_write_while_an_ask_of_its_upload_waits() {
+    // The variant is caught within 700,000.
+    let model = Escrow::new(Variant::Product, NONE, 4, &PIPELINED, 1);
+    explore("escrow: pipelined writes", model, Bound::of_the_gate(1_200_000)).assert_safe();
+}
+
+#[test]
 fn of_three_of_which_any_two_fit_two_succeed() {
     search("three uploads of a node", Variant::Product, NONE, 4, &[(1, 2, 2), (1, 2, 2), (1, 2, 2)], 2).assert_holds();
 }
@@ -56,8 +65,11 @@ fn every_variant_is_caught() {
             _ => NONE,
         };
         // Of a refused upload something must have been written.
-        let parts = matches!(variant, Variant::GivesBackBeforeUnlink | Variant::KeepsFailedRoom);
-        let uploads = if parts { &ONE_IN_PARTS } else { &TWO };
-        search(&format!("{variant:?}"), variant, budget, 4, uploads, 1).assert_caught();
+        let (uploads, succeed) = match variant {
+            Variant::GivesBackBeforeUnlink | Variant::KeepsFailedRoom => (&ONE_IN_PARTS[..], 1),
+            Variant::UsesWhatAnAskFound => (&PIPELINED[..], 1),
+            _ => (&TWO[..], 1),
+        };
+        search(&format!("{variant:?}"), variant, budget, 4, uploads, succeed).assert_caught();
     }
 }

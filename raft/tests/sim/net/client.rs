@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use flotilla_model::{LogIndex, NodeId};
-use flotilla_raft::testing::simulation::{CallError, Calls, Forwarded, Outcome, Renewal, Snapshot, SnapshotFile};
+use flotilla_raft::testing::simulation::{
+    CallError, Calls, Forwarded, Outcome, Renewal, Shown, Snapshot, SnapshotFile,
+};
 use flotilla_raft::testing::{TypeConfig, Vote};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::impls::BasicNode;
@@ -29,6 +31,7 @@ type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 pub struct Factory {
     pub net: Net,
     pub node: u64,
+    pub log: Shown,
 }
 
 pub struct Network {
@@ -36,17 +39,18 @@ pub struct Network {
     from: u64,
     to: u64,
     heartbeats: bool,
+    log: Shown,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Network {
-        Network { net: self.net.clone(), from: self.node, to: target, heartbeats: false }
+        Network { net: self.net.clone(), from: self.node, to: target, heartbeats: false, log: self.log.clone() }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &BasicNode) -> Network {
-        Network { net: self.net.clone(), from: self.node, to: target, heartbeats: true }
+        Network { net: self.net.clone(), from: self.node, to: target, heartbeats: true, log: self.log.clone() }
     }
 }
 
@@ -94,6 +98,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
             return stream_append_sequential(self, input, option);
         }
         let (net, from, to) = (self.net.clone(), self.from, self.to);
+        let log = self.log.clone();
+        let input = input.take_while(move |request| std::future::ready(!log.lacks_entries_for(request)));
         Box::pin(async move { Ok(super::stream::open(net, from, to, input, CALL).await) })
     }
 

@@ -50,7 +50,7 @@ impl Starting {
         let _ = shared.witness.set(witness);
         shared.set_agent(Arc::clone(&sessions) as Arc<dyn flotilla_cluster::Agent>);
         let machine = Machine::open(&snapshot_dir, Arc::clone(&shared)).map_err(|error| error.to_string())?;
-        let network = Factory { net: world.net.clone(), node: config.node.0 };
+        let network = Factory { net: world.net.clone(), node: config.node.0, log: log.shown() };
         let parts = Parts {
             settings: settings(&config)?,
             shared,
