@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 pub use client::{Factory, PeerCalls};
-use flotilla_model::{CommandId, LogIndex};
+use flotilla_model::LogIndex;
 use flotilla_raft::testing::simulation::{CallError, Forwarded, Outcome, Renewal, SnapshotMeta};
 use flotilla_raft::testing::{TypeConfig, Vote};
 use openraft::raft::{
@@ -260,13 +260,13 @@ impl Inner {
     }
 }
 
-/// Raft's own calls, renewals and commands that carry a number of their own.
+/// Raft's own calls and renewals. Not commands: a call on a connection arrives once, and an answer that nothing was appended is taken to
+/// be for good. Commands come again by their sender, under their number, where it heard nothing.
 fn may_come_twice(question: &Question) -> bool {
     match question {
         Question::Append(_) | Question::Vote(_) | Question::PreVote(_) | Question::Renew(_) | Question::ReadIndex => {
             true
         }
-        Question::Propose(group) => group.commands.iter().all(|one| one.id != CommandId::Unnumbered),
-        Question::Snapshot(..) | Question::Transfer(_) => false,
+        Question::Propose(_) | Question::Snapshot(..) | Question::Transfer(_) => false,
     }
 }
