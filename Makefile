@@ -77,7 +77,7 @@ jepsen-smoke:    ## a fault run of some two minutes, the last part of .ci/run: t
 
 soak:            ## HOURS=n: run after run on five nodes, all faults, all workloads
 	$(CARGO) build --release --locked -p flotilla -p flotilla-jepsen
-	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) --first-seed $(SEED) --in-turn $(IN_TURN) \
+	$(TARGET)/release/flotilla-jepsen soak --hours $(HOURS) --out $(OUT) --first-seed $(SEED) $(if $(IN_TURN),--in-turn $(IN_TURN)) \
 	  --results jepsen/results/$(shell date +%Y-%m-%d-%H%M).md -- -w $(W) -f $(F) -n $(SOAK_NODES) -s 300
 
 mutants:         ## builds with planted bugs; each must be caught by its workload

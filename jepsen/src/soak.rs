@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -70,6 +70,7 @@ pub fn run(plan: &Plan) -> Result<i32> {
             .arg(&folder)
             .status()
             .context("starting a run")?;
+        ensure!(folder.exists(), "the run of seed {seed} did not begin: {status}; what is wrong stands above");
         summary.add(seed, status.code(), &folder)?;
         summary.hours = began.elapsed().as_secs_f64() / 3600.0;
         std::fs::write(plan.folder.join("summary.json"), serde_json::to_string_pretty(&summary)?)?;

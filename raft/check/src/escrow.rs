@@ -9,6 +9,8 @@
 
 mod step;
 
+use std::ops::RangeInclusive;
+
 use flotilla_model::Amount;
 use stateright::{Model, Property};
 
@@ -132,13 +134,19 @@ pub struct Escrow {
     pub limit: i64,
     /// Node, size, bytes per write of each upload.
     pub uploads: Vec<(u64, i64, i64)>,
-    /// So many at least succeed when nothing ends by time or death.
-    pub succeed: usize,
+    /// So many succeed when nothing ends by time or death.
+    pub succeed: RangeInclusive<usize>,
     pub logs: Logs<E>,
 }
 
 impl Escrow {
-    pub fn new(variant: Variant, budget: Budget, limit: i64, uploads: &[(u64, i64, i64)], succeed: usize) -> Self {
+    pub fn new(
+        variant: Variant,
+        budget: Budget,
+        limit: i64,
+        uploads: &[(u64, i64, i64)],
+        succeed: RangeInclusive<usize>,
+    ) -> Self {
         let mut begin = world::with_user(2, 0, limit as u64, Amount::ZERO);
         begin.extend(world::opened(0));
         let logs = Logs::behind(begin);
@@ -174,7 +182,7 @@ impl Escrow {
         let none_lost = row(state).outstanding().bytes == unspent;
         row(state).used.bytes == s.published
             && none_lost
-            && (succeeded >= self.succeed || s.left.ends_of_waits < self.budget.ends_of_waits)
+            && (self.succeed.contains(&succeeded) || s.left.ends_of_waits < self.budget.ends_of_waits)
     }
 }
 

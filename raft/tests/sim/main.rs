@@ -193,6 +193,10 @@ fn report(failed: Option<Outcome>, sum: &Sum, took: Duration) -> ExitCode {
 fn gate(first: u64) -> ExitCode {
     for seed in first..first + 3 {
         let [one, two] = [0, 1].map(|_| replayed(seed));
+        let (Ok(one), Ok(two)) = (&one, &two) else {
+            println!("seed {seed} does not run to its end: {}", one.err().or(two.err()).unwrap_or_default());
+            return ExitCode::FAILURE;
+        };
         if one != two {
             let differs = one.lines().zip(two.lines()).find(|(one, two)| one != two);
             println!("seed {seed} twice is not the same, first at {differs:?}");
@@ -202,11 +206,13 @@ fn gate(first: u64) -> ExitCode {
     soak(120, first)
 }
 
-/// The trace in a process of its own, as `make sim-replay` prints it: what ran before in one process changes some runs (`KNOWN.md`).
-fn replayed(seed: u64) -> String {
+/// The trace in a process of its own, as `make sim-replay` prints it: what ran before in one process changes some runs (`KNOWN.md`). An error
+/// is the last thing that the process said.
+fn replayed(seed: u64) -> Result<String, String> {
     let itself = std::env::current_exe().expect("this program");
     let output = std::process::Command::new(itself).args(["replay", &seed.to_string()]).output().expect("a replay");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() { Ok(said) } else { Err(said.lines().last().unwrap_or("nothing").to_owned()) }
 }
 
 fn soak(seconds: u64, first: u64) -> ExitCode {
