@@ -84,6 +84,7 @@ mutants:         ## builds with planted bugs; each must be caught by its workloa
 	$(CARGO) build --locked -p flotilla-jepsen
 	$(CARGO) build --locked -p flotilla --features planted-bugs --target-dir $(TARGET)/planted
 	$(TARGET)/debug/flotilla-jepsen selftest --binary $(TARGET)/planted/debug/flotilla --seeds $(SEEDS) --out $(OUT)
+	$(CARGO) test --locked -p flotilla-session --features planted-bugs --target-dir $(TARGET)/planted --test it planted
 
 # The simulation seeds tokio, which only a build of its own can: its target folder is apart.
 SECONDS ?= 60

@@ -2,7 +2,7 @@
 
 use flotilla_cluster::{ManageError, SubmitError, Unavailable};
 use flotilla_model::reply::AccountRefusal;
-use flotilla_model::{InvalidName, LogIndex, Refusal, RequestId};
+use flotilla_model::{InvalidName, LogIndex, Refusal, RequestId, State};
 
 /// What went wrong, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,10 @@ impl ApiError {
     }
     pub fn not_found(message: impl Into<String>) -> ApiError {
         ApiError::new(Code::NotFound, message)
+    }
+    /// With the index of the state that it was judged by. This node may have applied more since.
+    pub fn judged_by(self, state: &State) -> ApiError {
+        ApiError { log_index: Some(state.applied_index()), ..self }
     }
 }
 

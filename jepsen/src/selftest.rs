@@ -22,7 +22,7 @@ struct Planted {
 
 /// `close-before-open` is not among them: a node sends a close only once it knows its open's outcome, so that only the rings inside,
 /// which send what no node would, can let one overtake the other.
-const PLANTED: [Planted; 11] = [
+const PLANTED: [Planted; 12] = [
     Planted {
         bug: "stale-read",
         workload: "w1",
@@ -43,6 +43,12 @@ const PLANTED: [Planted; 11] = [
     },
     Planted { bug: "feed-duplicate", workload: "w6", faults: "none", rules: &["E-unique"] },
     Planted { bug: "publish-at-first-write", workload: "w4", faults: "none", rules: &["F-whole", "F-aborted"] },
+    Planted {
+        bug: "credit-before-sync",
+        workload: "w4",
+        faults: "storage-power-cut",
+        rules: &["F-stale", "Q-counted", "Q-bytes", "Q-under"],
+    },
     Planted { bug: "snapshot-cuts-nobody", workload: "w3,w6", faults: "behind", rules: &["R-late"] },
 ];
 

@@ -196,5 +196,6 @@ fn list(lines: impl Iterator<Item = impl std::fmt::Display>) -> String {
 /// What no run can show.
 const LIMITS: &str = "\n## Expected limits\n\
 - A node that is frozen inside a system call on shared storage finishes that one call when it is thawed; its client gets no answer.\n\
+- After a power cut of the storage its staging folders may hold again what had been unlinked, more than a quota allows, until the account is changed or scanned once the epochs of before are over.\n\
 - A voter that lies, or a machine whose memory is changed or set back by others, is outside of the promises.\n\
 - Clock rates must differ by less than 1 %; they cannot be turned here and are shown in process.\n";

@@ -76,3 +76,31 @@ impl Drop for Meter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::Meter;
+    use crate::history::Recorder;
+
+    #[test]
+    fn it_measures_a_disk_like_the_nodes() {
+        for fault_disks in [false, true] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let recorder = Recorder::create(&folder.path().join("history.jsonl")).expect("a history");
+            let meter = match Meter::start(&recorder, folder.path(), fault_disks) {
+                Ok(meter) => meter,
+                Err(error) if fault_disks => {
+                    eprintln!("skipped: this machine cannot mount FUSE file systems: {error:#}");
+                    return;
+                }
+                Err(error) => panic!("{error:#}"),
+            };
+            let device = |name: &str| std::fs::metadata(folder.path().join(name)).expect("it is there").dev();
+            assert_eq!(device("stall/file") != device("history.jsonl"), fault_disks);
+            drop(meter);
+            assert_eq!(device("stall"), device("history.jsonl"), "it is unmounted");
+        }
+    }
+}

@@ -78,6 +78,11 @@ fn main() -> ExitCode {
         eprintln!("FLOTILLA_PLANTED_BUG={name}: one of {:?}", flotilla_model::planted::NAMES);
         return ExitCode::from(2);
     }
+    // The storage knows no bug's name.
+    #[cfg(feature = "planted-bugs")]
+    if flotilla_model::planted::is("credit-before-sync") {
+        flotilla_vfs::CREDITS_BEFORE_SYNC.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
     match arguments.command {
         Command::Dev(dev) => outcome(runtime().and_then(|runtime| runtime.block_on(dev::run(dev)))),
         Command::Init(arguments) => outcome(init::init(arguments)),

@@ -185,6 +185,7 @@ async fn start(config: Config, listener: StdListener, leases: tokio::runtime::Ha
     };
     let service = PeerService {
         core: core.clone(),
+        start: folder.start().clone(),
         snapshot_dir: folder.snapshot_dir(),
         received: Arc::new(AtomicU64::new(0)),
         manager: manager.clone(),

@@ -71,7 +71,7 @@ impl Service {
         caller.may(Verb::Record(Act::Get, KIND))?;
         let id = Name::parse(id)?;
         let state = self.state(stale).await?;
-        let found = state.api_key(&id).and_then(|row| view(row)).ok_or_else(|| missing(KIND, &id))?;
+        let found = state.api_key(&id).and_then(|row| view(row)).ok_or_else(|| missing(KIND, &id).judged_by(&state))?;
         Ok((state, found))
     }
 

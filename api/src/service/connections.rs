@@ -74,7 +74,7 @@ impl Service {
         if caller.role.is_some() {
             let state = self.state(false).await?;
             let seen = state.session(session).filter(|row| caller.sees_session(&state, row));
-            seen.ok_or_else(|| ApiError::from(Refusal::SessionNotFound { session }))?;
+            seen.ok_or_else(|| ApiError::from(Refusal::SessionNotFound { session }).judged_by(&state))?;
         }
         self.change(caller, id, Command::KillSession(KillSession { session })).await
     }

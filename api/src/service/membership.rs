@@ -84,7 +84,7 @@ impl Service {
         caller.may(Verb::DrainNode)?;
         let state = self.state(false).await?;
         match state.node(node) {
-            None => Err(Refusal::NodeNotFound { node }.into()),
+            None => Err(ApiError::from(Refusal::NodeNotFound { node }).judged_by(&state)),
             Some(row) if !row.alive => {
                 Err(ApiError::new(Code::Conflict, format!("node {node} is down: there is nothing to drain")))
             }

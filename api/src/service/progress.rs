@@ -81,7 +81,7 @@ impl Service {
         let given = state.settings().is_some_and(|settings| node.0 > 0 && node <= settings.last_node);
         let known = state.node(node).is_some() || given;
         if !known {
-            return Err(Refusal::NodeNotFound { node }.into());
+            return Err(ApiError::from(Refusal::NodeNotFound { node }).judged_by(&state));
         }
         let sessions = state.live_sessions().filter(|session| session.id.node == node).count() as u64;
         let target = self.cluster.status().last_log_index;
@@ -112,7 +112,7 @@ impl Service {
     fn scan(&self, caller: &Caller, username: &Username, after: LogIndex) -> Result<Progress, ApiError> {
         let state = self.local_state();
         let user = state.user(username).filter(|user| caller.sees(user));
-        let user = user.ok_or_else(|| ApiError::not_found(format!("user {username} is gone")))?;
+        let user = user.ok_or_else(|| ApiError::not_found(format!("user {username} is gone")).judged_by(&state))?;
         let quota = self.shown_quota(&state, user);
         let ended = quota.last_scan_index > after;
         let (stage, ended) = match (ended, quota.scanning, quota.scan_wanted) {

@@ -67,7 +67,7 @@ impl Service {
     ) -> Result<(Arc<State>, Arc<User>), ApiError> {
         let name = Username::parse(username)?;
         let state = self.state(stale).await?;
-        let missing = || ApiError::not_found(format!("user {name} does not exist"));
+        let missing = || ApiError::not_found(format!("user {name} does not exist")).judged_by(&state);
         let user = state.user(&name).filter(|user| caller.sees(user)).cloned().ok_or_else(missing)?;
         Ok((state, user))
     }

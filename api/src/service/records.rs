@@ -55,7 +55,7 @@ impl Service {
         caller.may(Verb::Record(Act::Get, S::KIND))?;
         let name = Name::parse(name)?;
         let state = self.state(stale).await?;
-        let row = state.kept::<S>(&name).cloned().ok_or_else(|| missing(S::KIND, &name))?;
+        let row = state.kept::<S>(&name).cloned().ok_or_else(|| missing(S::KIND, &name).judged_by(&state))?;
         Ok((state, row))
     }
 
@@ -140,7 +140,7 @@ impl Service {
         let mut last = None;
         for _ in 0..TRIES {
             let state = self.state(false).await?;
-            let row = state.kept::<S>(name).ok_or_else(|| missing(S::KIND, name))?;
+            let row = state.kept::<S>(name).ok_or_else(|| missing(S::KIND, name).judged_by(&state))?;
             let mut spec = row.spec.clone();
             edit(&mut spec)?;
             S::guard(caller, name, &row.spec, Some(&spec))?;

@@ -27,6 +27,8 @@ pub struct Switched {
     pub members: Mutex<Option<(Vec<NodeId>, Vec<NodeId>)>>,
     /// How many read barriers were waited for.
     pub barriers: watch::Sender<u64>,
+    /// What is applied right behind one of the next looks at the state: so many are still before it.
+    pub behind_look: Mutex<Option<(u32, Command)>>,
 }
 
 impl Switched {
@@ -40,6 +42,7 @@ impl Switched {
             transfers: Mutex::new(Some(Vec::new())),
             members: Mutex::default(),
             barriers: watch::Sender::new(0),
+            behind_look: Mutex::default(),
         })
     }
 
@@ -54,7 +57,14 @@ impl Cluster for Switched {
         self.local.node()
     }
     fn state(&self) -> Arc<State> {
-        self.local.state()
+        let state = self.local.state();
+        let mut behind = self.behind_look.lock().expect("no panic while held");
+        match behind.take() {
+            Some((0, command)) => _ = self.local.apply(command),
+            Some((before, command)) => *behind = Some((before - 1, command)),
+            None => {}
+        }
+        state
     }
     fn applied(&self) -> watch::Receiver<LogIndex> {
         self.local.applied()

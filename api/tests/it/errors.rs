@@ -4,6 +4,9 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
+use flotilla_cluster::Cluster;
+use flotilla_model::command::{Expected, Put};
+use flotilla_model::{Command, GroupSpec, Name};
 use flotilla_proto::admin::v1;
 use serde_json::json;
 use tonic::Code;
@@ -18,16 +21,44 @@ async fn a_missing_user_is_not_found_in_sftpgos_words_and_in_typed_details() {
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     let expected = json!({
         "message": "user nobody does not exist", "error": "Not Found", "code": "not_found", "definite": true,
-        "retryable": false, "request_id": null, "log_index": null,
+        "retryable": false, "request_id": null, "log_index": server.cluster.local.state().applied_index(),
     });
     assert_eq!(answer.json(), expected);
-    assert!(answer.headers.contains_key("flotilla-log-index"), "on every answer");
+    assert_eq!(answer.json()["log_index"].to_string(), answer.header("flotilla-log-index"));
     let request = v1::GetUserRequest { username: "nobody".into(), consistency: 0 };
     let status = server.users().get_user(request).await.expect_err("missing");
     assert_eq!((status.code(), status.message()), (Code::NotFound, "user nobody does not exist"));
     let info = status.get_details_error_info().expect("typed details");
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("NOT_FOUND", "flotilla"));
     assert_eq!((info.metadata["definite"].as_str(), info.metadata["retryable"].as_str()), ("true", "false"));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_does_not_at_the_index_that_is_named_whatever_is_applied_meanwhile() {
+    let server = Server::start().await;
+    let mut behind_the_read = 0;
+    for look in 0.. {
+        let name = format!("late{look}");
+        let name_of_it = Name::parse(&name).expect("a name");
+        let put = Put { name: name_of_it, expected: Expected::Absent, spec: GroupSpec::default() };
+        *server.cluster.behind_look.lock().expect("no panic while held") = Some((look, Command::PutGroup(put)));
+        let answer = server.get(&format!("/groups/{name}")).await;
+        if server.cluster.behind_look.lock().expect("no panic while held").take().is_some() {
+            assert!(look > 0, "the state was not looked at");
+            break;
+        }
+        let made = server.cluster.local.state().applied_index();
+        let index = answer.header("flotilla-log-index").parse::<u64>().expect("an index");
+        match answer.status {
+            StatusCode::OK => assert!(index >= made, "found at {index}, made at {made}"),
+            _ => {
+                assert_eq!(answer.status, StatusCode::NOT_FOUND);
+                assert!(index < made, "absent at {index}, made at {made}, behind look {look}");
+                behind_the_read += 1;
+            }
+        }
+    }
+    assert!(behind_the_read > 0, "nothing was ever applied between the read and its answer");
 }
 
 #[tokio::test]

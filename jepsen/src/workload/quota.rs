@@ -30,6 +30,10 @@ const LOGIN: Duration = Duration::from_secs(10);
 /// Size of the upload by which a staging folder is found: nothing else has it, and the next user's is a byte longer, since all are looked
 /// for at once.
 const PROBE: usize = 54_321;
+fn probe_size(user: &str) -> Option<usize> {
+    Some(PROBE + USERS.iter().position(|(name, _)| *name == user)?)
+}
+
 /// No such upload is longer.
 pub const LONGEST_PROBE: u64 = (PROBE + USERS.len()) as u64;
 /// How long clients are refused at the end.
@@ -278,7 +282,7 @@ async fn find_account_at(world: &World, user: &'static str, node: SocketAddr) ->
     let session = ssh::login(node, user, LOGIN).await.ok()?;
     let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
     let handle = session.raw.open("/probe", flags, FileAttributes::empty()).await.ok()?.handle;
-    let size = PROBE + USERS.iter().position(|(name, _)| *name == user)?;
+    let size = probe_size(user)?;
     session.raw.write(&handle, 0, vec![1; size]).await.ok()?;
     let account = Account::find(&world.fleet.files(), world.fleet.files().join(user), size as u64);
     session.leave().await;
@@ -403,4 +407,19 @@ async fn fill(world: &World, user: &'static str, quota: Quota, used: (u64, u64))
     let over = client.put(&session, "/over", 1, None).await;
     session.leave().await;
     Ok(stored && matches!(over, Ended::Failed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{LONGEST_PROBE, USERS, probe_size};
+
+    #[test]
+    fn no_two_users_are_found_by_the_same_size() {
+        let sizes: BTreeSet<u64> = USERS.iter().map(|(user, _)| probe_size(user).expect("a size") as u64).collect();
+        assert_eq!(sizes.len(), USERS.len());
+        assert!(sizes.iter().all(|size| *size <= LONGEST_PROBE));
+        assert_eq!(probe_size("someone else"), None);
+    }
 }

@@ -222,6 +222,10 @@ impl Gate {
 
 impl Guard for Gate {
     fn check(&self) -> Result<(), Stopped> {
+        #[cfg(feature = "planted-bugs")]
+        if flotilla_model::planted::is("check-at-dispatch") {
+            return if self.ended.get().is_some() { Err(Stopped) } else { Ok(()) };
+        }
         Gate::check(self).map_err(|_| Stopped)
     }
 }

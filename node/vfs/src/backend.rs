@@ -250,12 +250,19 @@ pub trait Storage: Send + Sync + 'static {
     /// Ends an epoch's staging folder for good (8.5): unlink files, remove the folder, sync the parent, repeat until done.
     /// What is no file of ours there is kept aside under `.flotilla/kept/` and logged as an error. Idempotent.
     async fn fence(&self, account: u64, epoch: u64, guard: &GuardRef) -> VfsResult<()>;
+    /// Removes the account's staging folders of epochs that are over, with what lies in them: folders that nothing was left in when their
+    /// sessions ended, in which a power cut may have brought back what was unlinked. Not synced: what comes back is swept again. The
+    /// caller fences epochs that may have left anything uncounted.
+    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<()>;
     /// Counts what a root stores, staging folders of the account included: `syncfs`, then a walk. Bounded memory.
     async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage>;
     /// The same while files are published, caught and removed: staging, the tree, staging again. What is published or caught meanwhile is
     /// counted, once; what is renamed may be missed.
     async fn scan_in_use(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<UsageInUse>;
 }
+
+/// Whether an epoch is over: nobody stages anything in it any more.
+pub type IsOver = Box<dyn Fn(u64) -> bool + Send>;
 
 /// One root, opened once per session or shared by sessions; every resolution stays under its descriptor.
 #[async_trait]

@@ -4,4 +4,6 @@ pub mod backend;
 pub mod local;
 
 pub use backend::*;
+#[cfg(feature = "planted-bugs")]
+pub use local::CREDITS_BEFORE_SYNC;
 pub use local::{LocalOptions, LocalStorage};

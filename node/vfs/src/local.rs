@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::backend::{
-    Capability, GuardRef, Marker, NoGuard, Owner, Root, Storage, Usage, UsageInUse, VfsError, VfsResult,
+    Capability, GuardRef, IsOver, Marker, NoGuard, Owner, Root, Storage, Usage, UsageInUse, VfsError, VfsResult,
 };
 
 mod attributes;
@@ -65,6 +65,10 @@ pub struct Without {
     pub no_replace: bool,
     pub hard_links: bool,
 }
+
+/// The planted bug `credit-before-sync`: a removed file is credited, and its removal acknowledged, before its folder is synced.
+#[cfg(feature = "planted-bugs")]
+pub static CREDITS_BEFORE_SYNC: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// A folder as a storage.
 pub struct LocalStorage(Arc<Shared>);
@@ -177,6 +181,11 @@ impl Storage for LocalStorage {
     async fn fence(&self, account: u64, epoch: u64, guard: &GuardRef) -> VfsResult<()> {
         let (shared, guard) = (self.0.clone(), guard.clone());
         blocking(move || fence::fence(&shared, account, epoch, &guard)).await
+    }
+
+    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<()> {
+        let (shared, guard) = (self.0.clone(), guard.clone());
+        blocking(move || fence::sweep(&shared, account, &is_over, &guard)).await
     }
 
     async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage> {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use flotilla_model::command::*;
 use flotilla_model::*;
@@ -17,7 +18,10 @@ use crate::{
 pub struct LocalCluster {
     node: NodeId,
     clock: Arc<dyn Clock>,
-    inner: Mutex<(Arc<State>, LogIndex)>,
+    /// Read without a lock, as on a real node: the agent may hold locks of its own under which others look at the state.
+    state: ArcSwap<State>,
+    /// The last index; held while a command is applied.
+    last: Mutex<LogIndex>,
     applied: watch::Sender<LogIndex>,
     lease: watch::Sender<Option<Arc<Lease>>>,
     agent: OnceLock<Arc<dyn Agent>>,
@@ -34,7 +38,8 @@ impl LocalCluster {
         let cluster = Arc::new(LocalCluster {
             node,
             clock,
-            inner: Mutex::new((Arc::new(State::default()), 0)),
+            state: ArcSwap::default(),
+            last: Mutex::new(0),
             applied: watch::Sender::new(0),
             lease: watch::Sender::new(None),
             agent: OnceLock::new(),
@@ -85,9 +90,9 @@ impl LocalCluster {
     }
 
     pub fn apply_as(&self, id: CommandId, actor: &str, command: Command) -> Submitted {
-        let mut inner = self.inner.lock().expect("no panic while applying");
-        let mut state = State::clone(&inner.0);
-        let index = inner.1 + 1;
+        let mut last = self.last.lock().expect("no panic while applying");
+        let mut state = State::clone(&self.state());
+        let index = *last + 1;
         let wall =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let entry = Entry {
@@ -97,7 +102,8 @@ impl LocalCluster {
         };
         let applied = state.apply(index, &entry);
         let state = Arc::new(state);
-        *inner = (Arc::clone(&state), index);
+        *last = index;
+        self.state.store(Arc::clone(&state));
         if let Some(agent) = self.agent.get() {
             agent.reconcile(&state, &Changed::Rows(applied.effects));
         }
@@ -116,7 +122,7 @@ impl Cluster for LocalCluster {
         self.node
     }
     fn state(&self) -> Arc<State> {
-        Arc::clone(&self.inner.lock().expect("no panic while applying").0)
+        self.state.load_full()
     }
     fn applied(&self) -> watch::Receiver<LogIndex> {
         self.applied.subscribe()

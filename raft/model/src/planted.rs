@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 static PLANTED: OnceLock<String> = OnceLock::new();
 
 /// The names that can be planted, each at its place in the code.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 20] = [
     // A read, and a refusal, is answered from what this node knows.
     "stale-read",
     // A repeated request id is taken again.
@@ -21,6 +21,10 @@ pub const NAMES: [&str; 18] = [
     "slot-leak",
     // A removed file is credited twice.
     "quota-refund",
+    // The lease is looked at when a request is begun, not before its system calls.
+    "check-at-dispatch",
+    // A removed file is credited, and its removal acknowledged, before its folder is synced.
+    "credit-before-sync",
     // A cut is confirmed and does not end the session.
     "no-revoke",
     // A wrong credential is refused on the local state, without a read barrier.

@@ -15,9 +15,10 @@ use tonic::Streaming;
 
 use super::calls::classify;
 use super::factory::rpc_error;
-use super::messages::{body, frame};
+use super::messages::{body, frame, start_of};
 use super::peers::{Client, Peers};
 use super::wire::Frame;
+use crate::folder::Start;
 use crate::types::TypeConfig;
 
 /// Requests sent and not yet answered. Each holds up to 2 MiB of entries; as many wait in the follower's engine.
@@ -59,9 +60,10 @@ pub async fn open(
     let answers = match tokio::time::timeout(within, client.stream_append(frames)).await {
         Err(_) => return Err(silent(within)),
         Ok(Err(status)) => return Err(rpc_error(classify(&status))),
-        Ok(Ok(answers)) => answers.into_inner(),
+        Ok(Ok(answers)) => answers,
     };
-    Ok(Box::pin(receiving(Receiving { answers, sent, peers, node, within })))
+    let start = start_of(&answers).map_err(|why| RPCError::Network(NetworkError::from_string(why)))?;
+    Ok(Box::pin(receiving(Receiving { answers: answers.into_inner(), start, sent, peers, node, within })))
 }
 
 fn silent(within: Duration) -> RPCError<TypeConfig> {
@@ -86,6 +88,8 @@ fn sending(
 
 struct Receiving {
     answers: Streaming<Frame>,
+    /// Of the peer's store, whose word all answers of the stream are.
+    start: Start,
     sent: InFlight,
     peers: Arc<Peers>,
     node: NodeId,
@@ -115,7 +119,10 @@ impl Receiving {
         let sent = lock(&self.sent).pop_front();
         if let (Ok(Some(matched)), Some(sent)) = (&result, sent) {
             // A store that later shows less is refused (`DESIGN.md` 6).
-            self.peers.us().memory.acknowledged(self.node, sent.term, matched.index, sent.committed);
+            let memory = &self.peers.us().memory;
+            if let Err(why) = memory.acknowledged(self.node, &self.start, sent.term, matched.index, sent.committed) {
+                return Some(Err(RPCError::Network(NetworkError::from_string(why))));
+            }
         }
         Some(Ok(result))
     }

@@ -39,12 +39,24 @@ where
     F: FnOnce(Frame) -> C,
     C: Future<Output = Result<Response<Frame>, Status>>,
 {
+    respond(question, within, send).await.map(Response::into_inner)
+}
+
+/// As `call`, with what the answer's head says.
+pub async fn respond<Q, A, F, C>(question: &Q, within: Duration, send: F) -> Result<Response<A>, CallError>
+where
+    Q: Serialize,
+    A: DeserializeOwned,
+    F: FnOnce(Frame) -> C,
+    C: Future<Output = Result<Response<Frame>, Status>>,
+{
     let answer = match timeout(within, send(frame(question))).await {
         Err(_) => return Err(CallError::Unanswered(format!("no answer within {} ms", within.as_millis()))),
         Ok(Err(status)) => return Err(classify(&status)),
-        Ok(Ok(answer)) => answer.into_inner(),
+        Ok(Ok(answer)) => answer,
     };
-    body(&answer).map_err(|error| CallError::Unanswered(error.to_string()))
+    let decoded = body(answer.get_ref()).map_err(|error| CallError::Unanswered(error.to_string()))?;
+    Ok(answer.map(|_| decoded))
 }
 
 /// A connection that could not be made is the one failure of which the peer knows nothing.

@@ -17,12 +17,13 @@ use tokio::io::AsyncReadExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::append_stream;
-use super::calls::{CallError, call};
-use super::messages::{SnapshotHead, body, frame};
+use super::calls::{CallError, call, respond};
+use super::messages::{SnapshotHead, body, frame, start_of};
 use super::peers::{Client, PeerChannels, Peers};
 use super::wire::Frame;
+use crate::folder::Start;
 use crate::snapshot::SnapshotFile;
-use crate::types::{Snapshot, TypeConfig, Vote};
+use crate::types::{LogId, Snapshot, TypeConfig, Vote};
 
 /// Bytes of the snapshot file per frame.
 const CHUNK: usize = 1 << 20;
@@ -83,10 +84,16 @@ impl Network {
     }
 
     /// Remembers what the peer acknowledged: a store that later shows less is refused (`DESIGN.md` 6).
-    fn remember(&self, term: u64, index: Option<u64>, committed: Option<u64>) {
-        if let Some(index) = index {
-            self.peers.us().memory.acknowledged(self.node, term, index, committed.unwrap_or(0));
-        }
+    fn remember(
+        &self,
+        start: &Start,
+        vote: &Vote,
+        last: Option<LogId>,
+        committed: Option<LogId>,
+    ) -> Result<(), String> {
+        let Some(last) = last else { return Ok(()) };
+        let committed = committed.map_or(0, |id| id.index);
+        self.peers.us().memory.acknowledged(self.node, start, vote.leader_id.term, last.index, committed)
     }
 }
 
@@ -104,19 +111,17 @@ impl RaftNetworkV2<TypeConfig> for Network {
             Lane::Control => (channels.control, option.hard_ttl()),
             Lane::Append => (channels.append, self.call_within),
         };
-        let answer = call(&request, within, |frame| async move { client.append(frame).await }).await;
+        let answer = respond(&request, within, |frame| async move { client.append(frame).await }).await;
         let answer = answer.map_err(rpc_error)?;
-        let term = request.vote.leader_id.term;
-        let committed = request.leader_commit.map(|id| id.index);
-        match &answer {
-            AppendEntriesResponse::Success => {
-                let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-                self.remember(term, last.map(|id| id.index), committed);
-            }
-            AppendEntriesResponse::PartialSuccess(last) => self.remember(term, last.map(|id| id.index), committed),
-            _ => {}
-        }
-        Ok(answer)
+        let last = match answer.get_ref() {
+            AppendEntriesResponse::Success => request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
+            AppendEntriesResponse::PartialSuccess(last) => *last,
+            _ => None,
+        };
+        let counts =
+            start_of(&answer).and_then(|start| self.remember(&start, &request.vote, last, request.leader_commit));
+        counts.map_err(|why| RPCError::Network(NetworkError::from_string(why)))?;
+        Ok(answer.into_inner())
     }
 
     /// Entries are pipelined. A heartbeat is one request and one answer, whose connection carries nothing that is long.

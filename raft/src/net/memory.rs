@@ -120,11 +120,23 @@ impl PeerMemory {
         Ok(())
     }
 
-    /// A peer acknowledged entries of this leader's term; `committed` is what the cluster has committed.
-    pub fn acknowledged(&self, node: NodeId, term: u64, index: u64, committed: u64) {
+    /// A peer acknowledged entries of this leader's term; `committed` is what the cluster has committed. An error if that was another
+    /// start than the one known: the next one was let in without these entries, so they must not count.
+    pub fn acknowledged(
+        &self,
+        node: NodeId,
+        start: &Start,
+        term: u64,
+        index: u64,
+        committed: u64,
+    ) -> Result<(), String> {
         let mut known = self.known();
+        if known.starts.get(&node.0) != Some(start) {
+            return Err(format!("node {node} has another start than {}, which acknowledged {index}", start.counter));
+        }
         let committed = committed.min(index);
         known.logs.entry(node.0).or_default().this_start.take(&Acknowledged { term, index, committed });
+        Ok(())
     }
 }
 
@@ -180,6 +192,10 @@ mod tests {
         (dir, Arc::new(memory))
     }
 
+    fn start(counter: u64, nonce: u128) -> Start {
+        Start { identity: 7, counter, nonce }
+    }
+
     fn hello(identity: u128, counter: u64, nonce: u128, vote_term: u64, last_index: u64) -> Hello {
         let start = Start { identity, counter, nonce };
         Hello { rpc_version: 1, cluster_id: "c".into(), node: NodeId(2), start, vote_term, last_index, voucher: None }
@@ -200,19 +216,20 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_lost_what_it_acknowledged_is_refused() {
         let (_dir, memory) = memory();
-        memory.acknowledged(NodeId(2), 5, 100, 90);
-        assert!(memory.meet(&hello(7, 1, 1, 6, 89)).await.unwrap_err().contains("lost entries"));
-        assert!(memory.meet(&hello(7, 1, 1, 5, 99)).await.unwrap_err().contains("acknowledged 100"));
-        assert!(memory.meet(&hello(7, 1, 1, 4, 100)).await.unwrap_err().contains("voted"));
-        memory.meet(&hello(7, 1, 1, 6, 95)).await.expect("a later leader may have removed what was not committed");
-        memory.meet(&hello(7, 1, 1, 5, 100)).await.expect("all that it acknowledged");
+        memory.meet(&hello(7, 1, 1, 5, 0)).await.expect("the first meeting");
+        memory.acknowledged(NodeId(2), &start(1, 1), 5, 100, 90).expect("its start");
+        assert!(memory.meet(&hello(7, 2, 2, 6, 89)).await.unwrap_err().contains("lost entries"));
+        assert!(memory.meet(&hello(7, 2, 2, 5, 99)).await.unwrap_err().contains("acknowledged 100"));
+        assert!(memory.meet(&hello(7, 2, 2, 4, 100)).await.unwrap_err().contains("voted"));
+        memory.meet(&hello(7, 2, 2, 6, 95)).await.expect("a later leader may have removed what was not committed");
+        memory.meet(&hello(7, 2, 2, 5, 100)).await.expect("all that it acknowledged");
     }
 
     #[tokio::test]
     async fn a_hello_may_be_older_than_what_came_by_another_connection_but_not_than_an_earlier_start() {
         let (_dir, memory) = memory();
         memory.meet(&hello(7, 1, 1, 4, 0)).await.expect("the first connection");
-        memory.acknowledged(NodeId(2), 5, 14, 14);
+        memory.acknowledged(NodeId(2), &start(1, 1), 5, 14, 14).expect("its start");
         memory
             .meet(&hello(7, 1, 1, 4, 0))
             .await
@@ -220,6 +237,19 @@ mod tests {
         assert!(memory.meet(&hello(7, 2, 2, 5, 13)).await.unwrap_err().contains("lost entries"));
         memory.meet(&hello(7, 2, 2, 5, 14)).await.expect("a later start with all that was acknowledged");
         assert!(memory.meet(&hello(7, 2, 2, 5, 13)).await.unwrap_err().contains("lost entries"));
+    }
+
+    /// It was read behind the next start's first hello, which had nothing to show for it.
+    #[tokio::test]
+    async fn what_an_earlier_start_acknowledged_does_not_count_once_the_next_is_known() {
+        let (_dir, memory) = memory();
+        memory.meet(&hello(7, 1, 1, 5, 10)).await.expect("the first start");
+        memory.meet(&hello(7, 2, 2, 5, 10)).await.expect("the next one, whose log ends there");
+        assert!(memory.acknowledged(NodeId(2), &start(1, 1), 5, 14, 14).unwrap_err().contains("another start than 1"));
+        memory.meet(&hello(7, 2, 2, 5, 10)).await.expect("nothing was acknowledged");
+        assert!(memory.acknowledged(NodeId(3), &start(1, 1), 5, 14, 14).is_err(), "nobody knows it");
+        memory.acknowledged(NodeId(2), &start(2, 2), 5, 14, 14).expect("its start");
+        assert!(memory.meet(&hello(7, 3, 3, 5, 13)).await.unwrap_err().contains("lost entries"));
     }
 
     #[tokio::test]

@@ -3,8 +3,11 @@
 use flotilla_cluster::ActiveTransfer;
 use flotilla_model::{LogIndex, NodeId, SessionId};
 use serde::{Deserialize, Serialize};
+use tonic::Response;
+use tonic::metadata::MetadataValue;
 
 use super::wire::Frame;
+use crate::folder::Start;
 use crate::types::{SnapshotMeta, Vote};
 
 /// First frame of a snapshot stream.
@@ -49,6 +52,22 @@ pub enum Managed {
     Keys(String),
     Refused(String),
     Transfers(Vec<ActiveTransfer>),
+}
+
+/// Metadata of an answer to appends: the start of the store that acknowledges.
+const START: &str = "flotilla-start-bin";
+
+/// Says which start of this node's store answers: what it acknowledges is that one's word (`net/memory.rs`).
+pub fn of_start<T>(start: &Start, mut response: Response<T>) -> Response<T> {
+    response.metadata_mut().insert_bin(START, MetadataValue::from_bytes(&flotilla_model::codec::encode(start)));
+    response
+}
+
+/// Which start of a peer's store answers.
+pub fn start_of<T>(response: &Response<T>) -> Result<Start, String> {
+    let value = response.metadata().get_bin(START).and_then(|value| value.to_bytes().ok());
+    let value = value.ok_or("an answer does not say which start of its store gave it")?;
+    flotilla_model::codec::decode(&value).map_err(|error| format!("the start that an answer names: {error}"))
 }
 
 pub fn frame<T: Serialize>(value: &T) -> Frame {

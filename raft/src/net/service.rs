@@ -14,11 +14,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::messages::{EffectiveQuestion, ProbeQuestion, SnapshotHead, body, frame};
+use super::messages::{EffectiveQuestion, ProbeQuestion, SnapshotHead, body, frame, of_start};
 use super::server::PeerNode;
 use super::wire::Frame;
 use super::wire::peer_server::Peer;
 use crate::core::Core;
+use crate::folder::Start;
 use crate::lease::Renewal;
 use crate::manage::Manager;
 use crate::snapshot::SnapshotFile;
@@ -34,6 +35,7 @@ const SNAPSHOT_MAX: u64 = 64 << 30;
 #[derive(Clone)]
 pub struct PeerService {
     pub core: Core,
+    pub start: Start,
     pub snapshot_dir: PathBuf,
     pub received: Arc<AtomicU64>,
     pub manager: Manager,
@@ -113,7 +115,7 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let answers = self.core.raft.stream_append(decoded(request.into_inner()));
         let frames = answers.map(|answer| answer.map(|answer| frame(&answer)).map_err(failed));
-        Ok(Response::new(Box::pin(frames)))
+        Ok(of_start(&self.start, Response::new(Box::pin(frames))))
     }
 
     async fn vote(&self, request: Request<Frame>) -> Answered {
@@ -125,7 +127,8 @@ impl Peer for PeerService {
     }
 
     async fn append(&self, request: Request<Frame>) -> Answered {
-        answer(&self.core.raft.append_entries(question(&request)?).await.map_err(failed)?)
+        let answered = self.core.raft.append_entries(question(&request)?).await.map_err(failed)?;
+        answer(&answered).map(|response| of_start(&self.start, response))
     }
 
     async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Answered {

@@ -18,21 +18,42 @@ pub struct Links {
     cut: watch::Sender<BTreeSet<Link>>,
     /// Connections that were tried.
     tried: Arc<AtomicU64>,
+    open: Open,
+}
+
+/// Connections that something may pass, per link.
+type Open = watch::Sender<BTreeMap<Link, usize>>;
+
+/// One of them.
+struct Passing(Open, Link);
+
+impl Passing {
+    fn new(open: &Open, link: Link) -> Self {
+        open.send_modify(|open| *open.entry(link).or_default() += 1);
+        Passing(open.clone(), link)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open.entry(self.1).or_insert(1) -= 1);
+    }
 }
 
 impl Links {
     pub async fn start(peers: &BTreeMap<NodeId, PeerAddress>) -> Arc<Self> {
         let cut = watch::Sender::new(BTreeSet::new());
         let mut proxies = BTreeMap::new();
-        let tried = Arc::new(AtomicU64::new(0));
+        let (tried, open) = (Arc::new(AtomicU64::new(0)), Open::default());
         for from in peers.keys() {
             for (to, peer) in peers.iter().filter(|(to, _)| *to != from) {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 proxies.insert((*from, *to), listener.local_addr().expect("its address"));
-                tokio::spawn(serve(listener, peer.peer.clone(), (*from, *to), cut.subscribe(), Arc::clone(&tried)));
+                let counts = (Arc::clone(&tried), open.clone());
+                tokio::spawn(serve(listener, peer.peer.clone(), (*from, *to), cut.subscribe(), counts));
             }
         }
-        Arc::new(Links { proxies, cut, tried })
+        Arc::new(Links { proxies, cut, tried, open })
     }
 
     /// The way that a node's own connections take.
@@ -57,6 +78,13 @@ impl Links {
         self.cut.send_modify(|cut| cut.extend(self.proxies.keys().filter(|link| which(link))));
     }
 
+    /// Returns once nothing that is sent from now on passes a link that is cut.
+    pub async fn broken(&self) {
+        let cut = self.cut.borrow().clone();
+        let passes = |open: &BTreeMap<Link, usize>| cut.iter().any(|link| open.get(link).is_some_and(|open| *open > 0));
+        self.open.subscribe().wait_for(|open| !passes(open)).await.expect("the links are there");
+    }
+
     /// How many connections have been tried so far, on all links.
     pub fn tried(&self) -> u64 {
         self.tried.load(Ordering::Relaxed)
@@ -72,12 +100,14 @@ async fn serve(
     target: String,
     link: Link,
     cut: watch::Receiver<BTreeSet<Link>>,
-    tried: Arc<AtomicU64>,
+    (tried, open): (Arc<AtomicU64>, Open),
 ) {
     while let Ok((mut near, _)) = listener.accept().await {
         tried.fetch_add(1, Ordering::Relaxed);
         let (target, mut cut) = (target.clone(), cut.clone());
+        let passing = Passing::new(&open, link);
         tokio::spawn(async move {
+            let _passing = passing;
             if cut.borrow().contains(&link) {
                 return;
             }

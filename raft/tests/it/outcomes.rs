@@ -34,6 +34,7 @@ async fn an_entry_that_a_new_leader_overwrites_is_unknown_to_its_proposer_and_a_
     let (handle, id) = (nodes[old].handle.clone(), request());
     let before = last_index(&nodes[old]).await;
     links.isolate(handle.node());
+    links.broken().await;
     // At once, while it still takes itself for the leader: appended there and nowhere else.
     let (proposer, command) = (handle.clone(), put_token("lost"));
     let waiting = tokio::spawn(async move { proposer.submit(id, "test", command, Duration::from_secs(2)).await });

@@ -1,6 +1,7 @@
 //! What goes wrong, and when, by the seed: processes, power, links, disks, pauses, and what operators do at the wrong moment.
 
 use flotilla_model::{Epoch, LogIndex};
+use serde::{Deserialize, Serialize};
 
 use crate::net::{Link, Net};
 use crate::node::{Node, Pause};
@@ -21,7 +22,7 @@ enum Undo {
     Disk(usize),
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct FaultCounts {
     pub kills: u64,
     pub power_cuts: u64,

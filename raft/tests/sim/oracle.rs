@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use flotilla_model::{Command, CommandId, Done, Entry, Envelope, Epoch, LogIndex, NodeId, Reply, State, invariant};
 use flotilla_raft::testing::LogId;
 use flotilla_raft::testing::simulation::Witness;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// States kept for comparing whole states: those of the last entries.
@@ -62,7 +63,7 @@ struct Inner {
 }
 
 /// How much happened: a run in which nothing did proves nothing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     pub entries: u64,
     pub applied: u64,

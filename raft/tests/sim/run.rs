@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flotilla_model::{LogIndex, SessionId, Username};
 use flotilla_raft::testing::simulation::set_seed;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::lives;
 use crate::clients::Clients;
@@ -34,16 +35,20 @@ pub struct Options {
     pub keep_trace: bool,
 }
 
+#[derive(Default, Serialize, Deserialize)]
 pub struct Outcome {
     pub seed: u64,
     pub violation: Option<String>,
     pub trace: String,
+    /// The trace's lines where they are kept.
     pub lines: Vec<String>,
     pub counts: Counts,
     pub faults: FaultCounts,
     pub packets: u64,
     pub lost_groups: u64,
     pub simulated_ms: u64,
+    /// What it took of the processor; 0 where nobody measures it.
+    pub processor_ms: u64,
     pub nodes: u64,
 }
 
@@ -109,6 +114,7 @@ pub fn run(options: Options) -> Outcome {
         packets: run.net.packets(),
         lost_groups,
         simulated_ms: run.now,
+        processor_ms: 0,
         nodes: count,
     }
 }

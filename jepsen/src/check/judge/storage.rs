@@ -1,6 +1,6 @@
 //! W4 and W5: quotas and files out of a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::{Disturbance, disturbances, disturbed, recovered};
 use super::text;
@@ -48,6 +48,17 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
         }
     }
     for (user, quota) in &quotas {
+        let unswept = unswept(user, operations);
+        let swept = |at: u64| !unswept.iter().any(|(from, to)| (*from..=*to).contains(&at));
+        if let Some(samples) = samples.get_mut(user) {
+            let all = samples.len();
+            samples.retain(|sample| swept(sample.at_ns));
+            let left_out = (all - samples.len()) as u64;
+            findings.count("samples between a power cut of the storage and the next change", left_out);
+        }
+        if let Some(counts) = counts.get_mut(user) {
+            counts.retain(|counted| swept(counted.sample.at_ns));
+        }
         quota::samples(user, *quota, samples.get(user).map_or(&[], Vec::as_slice), &mut findings);
         quota::counted(user, counts.get(user).map_or(&[], Vec::as_slice), &mut findings);
         match rests.get(user) {
@@ -59,6 +70,29 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
         }
     }
     findings
+}
+
+/// From each power cut of the storage to the answer of the account's first change behind it, once every node has answered again, so that
+/// the epochs of before are over. Meanwhile what was unlinked in a staging folder without a sync may be there again beside what took its
+/// room; whoever changes the account removes it first (`PROTOCOL.md` 8.5).
+fn unswept(user: &str, operations: &[Operation]) -> Vec<(u64, u64)> {
+    let answered = |one: &&Operation| one.f.starts_with("W4.") && one.is_ok();
+    let changes = |one: &&Operation| {
+        matches!(one.f.as_str(), "W4.put" | "W4.remove" | "W4.move") && one.is_ok() && text(one, "user") == user
+    };
+    let node = |one: &Operation| one.asked["node"].as_u64();
+    let nodes: BTreeSet<u64> = operations.iter().filter(answered).filter_map(node).collect();
+    let cuts = operations.iter().filter(|one| one.f == "nemesis.storage-power-cut");
+    cuts.map(|cut| {
+        let first = |of: u64| {
+            let behind = operations.iter().filter(answered).filter(|one| one.invoked > cut.returned);
+            behind.filter(|one| node(one) == Some(of)).map(|one| one.returned).min().unwrap_or(u64::MAX)
+        };
+        let all = nodes.iter().map(|of| first(*of)).max().unwrap_or(u64::MAX);
+        let behind = operations.iter().filter(changes).filter(|one| one.invoked > all);
+        (cut.invoked, behind.map(|one| one.returned).min().unwrap_or(u64::MAX))
+    })
+    .collect()
 }
 
 /// A field of what the ledger said; 64 bits are text in JSON.

@@ -189,3 +189,42 @@ fn a_node_that_ends_over_damaged_files_must_say_so() {
     assert_eq!(with(true, "No such file or directory", Some(1)), ["C-reason"]);
     assert_eq!(with(true, "flotilla: log store is damaged: entry 7", None), ["C-reason"], "a signal");
 }
+
+impl History {
+    fn sample(&self, bytes: u64) {
+        let at_ns = self.recorder.now_ns();
+        let sample = json!({"at_ns": at_ns, "bytes": bytes, "files": 1});
+        let said = json!({"used_size": 10, "granted_size": 0, "used_files": 1, "granted_files": 0});
+        self.recorder.observe("W4.sample", json!({"user": "u", "sample": sample}));
+        self.recorder.observe("W4.counted", json!({"user": "u", "sample": sample, "said": said}));
+    }
+
+    fn remove(&self, user: &str, node: u64) {
+        let asked = json!({"user": user, "path": "/n", "node": node});
+        self.recorder.invoke(2, "W4.remove", asked).ok(json!(null));
+    }
+}
+
+#[test]
+fn what_a_power_cut_of_the_storage_brings_back_is_gone_once_the_account_is_changed() {
+    let history = history();
+    history.recorder.observe("W4.quota", json!({"user": "u", "bytes": 10, "files": 0}));
+    history.remove("u", 1);
+    history.remove("u", 2);
+    history.recorder.invoke(3, "nemesis.storage-power-cut", json!(null)).ok(json!({}));
+    history.sample(11);
+    history.remove("another", 1);
+    history.sample(11);
+    history.remove("u", 1);
+    history.sample(11);
+    assert_eq!(rules(&history.of("W4 quota")), [""; 0], "node 2 may have its epoch still");
+    history.remove("another", 2);
+    history.sample(11);
+    assert_eq!(rules(&history.of("W4 quota")), [""; 0]);
+    history.remove("u", 1);
+    history.sample(11);
+    assert_eq!(rules(&history.of("W4 quota")), ["Q-bytes", "Q-counted"]);
+    history.recorder.invoke(3, "nemesis.kill", json!(null)).ok(json!({}));
+    history.sample(12);
+    assert_eq!(rules(&history.of("W4 quota")).len(), 4, "of a machine the storage's power is none");
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use flotilla_model::command::{AccountCommand, Fenced};
-use flotilla_model::{Account, Epoch, NodeId};
+use flotilla_model::{Account, Epoch, NodeId, State};
 use flotilla_vfs::{GuardRef, Storage, VfsError, VfsResult};
 
 use super::Inner;
@@ -23,6 +23,7 @@ impl AccountHandle {
         if let Some(row) = state.account(self.seat.book.key.account) {
             let dead = unfenced(row, |node, epoch| state.epoch_alive(node, epoch));
             inner.fence_all(row, &dead, guard).await?;
+            inner.sweep(&state, row, guard).await?;
         }
         self.seat.fenced_at.store(ends, Ordering::Release);
         Ok(())
@@ -40,6 +41,17 @@ impl Inner {
         let name = row.root.storage.as_str();
         let missing = || VfsError::StorageRefused(format!("{name} is not configured on this node"));
         self.storages.get(name).cloned().ok_or_else(missing)
+    }
+
+    /// Removes the folders of other ended epochs: of those that gave all back in order nothing is left to fence, but a power cut may bring back
+    /// what they unlinked, which a scan would count for ever.
+    pub(super) async fn sweep(&self, state: &State, row: &Account, guard: &GuardRef) -> VfsResult<()> {
+        let known = state.applied_index();
+        let alive: Vec<u64> = state.nodes().filter(|node| node.alive).map(|node| node.last_epoch.0).collect();
+        let held: Vec<u64> = row.holders.keys().map(|(_, epoch)| epoch.0).collect();
+        // An epoch is the index of its registration: of later ones this node has not heard yet.
+        let is_over = move |epoch: u64| epoch <= known && !alive.contains(&epoch) && !held.contains(&epoch);
+        self.storage_of(row)?.sweep(row.id.0, Box::new(is_over), guard).await
     }
 
     /// Fences each epoch on the storage, then tells the log without waiting for it.

@@ -170,6 +170,7 @@ impl Inner {
         for told in self.fence_all(row, &dead, &guard).await? {
             told.await.map_err(|_| VfsError::Invalid("stopping"))?;
         }
+        self.sweep(state, row, &guard).await?;
         if has_to_wait(state, row) {
             return Err(VfsError::Invalid("account is in use, or a dead epoch may still write"));
         }

@@ -83,6 +83,7 @@ impl Inner {
         for told in self.fence_all(row, &dead, guard).await? {
             told.await.map_err(|_| VfsError::Invalid("stopping"))?;
         }
+        self.sweep(&state, row, guard).await?;
         let (node, epoch) = (lease.node(), lease.epoch());
         let begin = ScanBegin { account, node, epoch, force: row.forced, live: true };
         *begun = match self.reply_to("scan_begin", AccountCommand::ScanBegin(begin)).await {

@@ -1,6 +1,8 @@
 //! What ends a session, and that nothing of it passes afterwards (`PROTOCOL.md` 1.5, 2.3, 3; P1, P3).
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use flotilla_model::command::*;
 use flotilla_model::{Command, CutReason, Permission, Status, UserPatch};
 use flotilla_session::*;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::house::*;
 
@@ -241,4 +245,89 @@ fn slot_waits_for_unlink(end: impl FnOnce(Arc<dyn OpenFile>) -> tokio::task::Joi
         taken.await.unwrap().unwrap();
         assert_eq!(house.slots("demo"), 0);
     });
+}
+
+/// What a test does on the session: on its own, or through a file that it has open in place.
+type Late = fn(Arc<Session>, Arc<dyn OpenFile>) -> BoxFuture<'static, Result<(), Failure>>;
+
+const LATE: [(&str, Late); 12] = [
+    ("write", |_, file| async move { file.write(0, b"late".to_vec().into()).await }.boxed()),
+    ("truncate", |_, file| async move { file.set_stat(SetStat { size: Some(0), ..SetStat::default() }).await }.boxed()),
+    ("sync", |_, file| async move { file.sync().await }.boxed()),
+    ("upload", |session, _| async move { put(&session, "/new", b"late").await }.boxed()),
+    ("set_stat", |session, _| {
+        async move { session.set_stat(b"/f", SetStat { mode: Some(0o600), ..SetStat::default() }).await }.boxed()
+    }),
+    ("remove", |session, _| async move { session.remove(b"/f").await }.boxed()),
+    ("make_dir", |session, _| async move { session.make_dir(b"/new", SetStat::default()).await }.boxed()),
+    ("remove_dir", |session, _| async move { session.remove_dir(b"/d").await }.boxed()),
+    ("rename", |session, _| async move { session.rename(b"/f", b"/g").await }.boxed()),
+    ("posix_rename", |session, _| async move { session.posix_rename(b"/f", b"/h").await }.boxed()),
+    ("symlink", |session, _| async move { session.symlink(b"f", b"/l").await }.boxed()),
+    ("list", |session, _| async move { list(&session, "/").await.map(|_| ()) }.boxed()),
+];
+
+/// Everything below a folder: mode and content.
+fn tree(folder: &std::path::Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mut all = BTreeMap::new();
+    for entry in entries {
+        let metadata = entry.metadata().unwrap();
+        let content = if metadata.is_file() { std::fs::read(entry.path()).unwrap() } else { Vec::new() };
+        all.insert(entry.file_name().into_string().unwrap(), (metadata.mode(), content));
+    }
+    all
+}
+
+/// The lease is looked at before the system call, not only when a request is begun: what waited for a thread until the lease was over does
+/// nothing. A frozen node's requests are such.
+#[test]
+fn what_waits_past_the_lease_does_nothing() {
+    #[cfg(feature = "planted-bugs")]
+    if let Ok(bug) = std::env::var("FLOTILLA_PLANTED_BUG") {
+        assert!(flotilla_model::planted::plant(&bug), "no such bug: {bug}");
+    }
+    // The only thread for blocking work is taken when a request is begun.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+        for (verb, late) in LATE {
+            let house = House::build().await;
+            house.create("demo", |_| {});
+            let admitted = house.session("demo").await;
+            let session = Arc::clone(admitted.session());
+            for (path, content) in [("/f", b"first"), ("/h", b"other")] {
+                put(&session, path, content).await.unwrap();
+            }
+            session.make_dir(b"/d", SetStat::default()).await.unwrap();
+            let in_place = OpenFlags { create: false, truncate: false, ..WRITE };
+            let file = session.open(b"/f", in_place, SetStat::default()).await.unwrap();
+            let before = tree(&house.path("demo"));
+            let (free, wait) = std::sync::mpsc::channel::<()>();
+            let taken = tokio::task::spawn_blocking(move || wait.recv());
+            let waiting = tokio::spawn(late(Arc::clone(&session), Arc::clone(&file)));
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!waiting.is_finished(), "{verb} does not wait for a thread");
+            house.clock.pass(Duration::from_secs(6));
+            free.send(()).unwrap();
+            let ended = waiting.await.unwrap();
+            assert!(matches!(ended, Err(Failure::SessionOver(_))), "{verb} past the lease: {ended:?}");
+            assert_eq!(tree(&house.path("demo")), before, "{verb} past the lease");
+            taken.await.unwrap().unwrap();
+            file.abandon().await;
+            house.leave(admitted).await;
+        }
+    });
+}
+
+/// A bug is planted once per process, so that this is another.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_check_at_dispatch_is_caught() {
+    let test = ["--exact", "cuts::what_waits_past_the_lease_does_nothing"];
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    let run = tests.args(test).env("FLOTILLA_PLANTED_BUG", "check-at-dispatch").output().unwrap();
+    let said = [run.stdout, run.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(!run.status.success() && said.contains("write past the lease: Ok(())"), "{said}");
 }

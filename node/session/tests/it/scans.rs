@@ -165,3 +165,50 @@ async fn a_scan_is_given_up_with_the_node_that_does_not_answer() {
     fleet.nodes[1].close(two).await;
     first.leave().await;
 }
+
+impl House {
+    /// The account's staging folder in the epoch that is alive.
+    fn staging(&self) -> std::path::PathBuf {
+        let epoch = self.cluster.lease().unwrap().epoch();
+        self.path(&format!(".flotilla/{}/{}", self.account().id.0, epoch.0))
+    }
+
+    /// One session uploads and leaves in order; its epoch ends, and the storage loses power: what was unlinked, and not synced, is back.
+    async fn left_in_an_ended_epoch(&self) -> std::path::PathBuf {
+        let admitted = self.session("demo").await;
+        put(admitted.session(), "/a", &[b'a'; 300]).await.unwrap();
+        self.leave(admitted).await;
+        let folder = self.staging();
+        self.cluster.register();
+        assert!(self.account().holders.is_empty(), "there is nothing to fence");
+        std::fs::write(folder.join("u-back"), [0; 5_000]).unwrap();
+        folder
+    }
+}
+
+#[tokio::test]
+async fn what_a_power_cut_brings_back_of_an_epoch_that_left_nothing_is_gone_before_the_next_change() {
+    let house = House::build().await;
+    house.create("demo", |user| user.quota_size = QUOTA);
+    let folder = house.left_in_an_ended_epoch().await;
+    let admitted = house.session("demo").await;
+    assert!(folder.exists(), "a login changes nothing");
+    admitted.session().make_dir(b"/d", SetStat::default()).await.unwrap();
+    assert!(!folder.exists());
+    house.leave(admitted).await;
+    assert_eq!(house.used("demo"), Amount::new(300, 1));
+}
+
+#[tokio::test]
+async fn what_a_power_cut_brings_back_is_not_counted_by_a_scan() {
+    let house = House::build().await;
+    house.create("demo", |user| user.quota_size = QUOTA);
+    let folder = house.left_in_an_ended_epoch().await;
+    assert_eq!(house.scan().await.used, Amount::new(300, 1), "of an account that nobody uses");
+    assert!(!folder.exists());
+    let folder = house.left_in_an_ended_epoch().await;
+    let admitted = house.session("demo").await;
+    assert_eq!(house.scan().await.used, Amount::new(300, 1), "of one in use");
+    assert!(!folder.exists());
+    house.leave(admitted).await;
+}

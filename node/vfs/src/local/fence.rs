@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{FileKind, GuardRef, VfsError, VfsResult};
+use crate::backend::{FileKind, GuardRef, IsOver, VfsError, VfsResult};
 
 use super::Shared;
 use super::exchange::keep_aside;
@@ -42,10 +42,41 @@ pub(super) fn fence(shared: &Shared, account: u64, epoch: u64, guard: &GuardRef)
     ))))
 }
 
+/// One round for each folder: nobody adds anything there.
+pub(super) fn sweep(shared: &Shared, account: u64, is_over: &IsOver, guard: &GuardRef) -> VfsResult<()> {
+    let ours = shared.ours(guard)?;
+    let Some(of_account) = enter(guard, &ours, &account.to_string())? else { return Ok(()) };
+    let mut over = Vec::new();
+    each_name(&of_account, guard, |name| {
+        // Names of ours are numbers as we write them.
+        let epoch = std::str::from_utf8(name).ok().and_then(|name| name.parse::<u64>().ok());
+        over.extend(epoch.filter(|epoch| epoch.to_string().as_bytes() == name && is_over(*epoch)));
+        Ok(())
+    })?;
+    for epoch in over {
+        shared.staging.end(account, epoch);
+        let name = epoch.to_string();
+        if let Some(folder) = enter(guard, &of_account, &name)? {
+            empty(shared, folder, guard)?;
+        }
+        match attempt(guard, || rustix::fs::unlinkat(&of_account, &name, AtFlags::REMOVEDIR))? {
+            Ok(()) => tracing::debug!(account, epoch, "the staging folder of an ended epoch was swept"),
+            // Another node was quicker, or has not come so far.
+            Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => {}
+            Err(errno) => return Err(fact(errno)),
+        }
+    }
+    Ok(())
+}
+
 /// Unlinks the files. Never goes into a directory: it is a user's, caught by an exchange, and kept aside.
 fn empty(shared: &Shared, folder: OwnedFd, guard: &GuardRef) -> VfsResult<()> {
+    each_name(&folder, guard, |name| clear(shared, &folder, name, guard))
+}
+
+fn each_name(folder: &OwnedFd, guard: &GuardRef, mut each: impl FnMut(&[u8]) -> VfsResult<()>) -> VfsResult<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let listed = guarded(guard, || rustix::fs::openat(&folder, c".", flags, Mode::empty()))?;
+    let listed = guarded(guard, || rustix::fs::openat(folder, c".", flags, Mode::empty()))?;
     let mut names = Dir::new(listed).map_err(fact)?;
     loop {
         guard.check()?;
@@ -53,7 +84,7 @@ fn empty(shared: &Shared, folder: OwnedFd, guard: &GuardRef) -> VfsResult<()> {
         let entry = entry.map_err(fact)?;
         let name = entry.file_name().to_bytes();
         if !matches!(name, b"." | b"..") {
-            clear(shared, &folder, name, guard)?;
+            each(name)?;
         }
     }
 }

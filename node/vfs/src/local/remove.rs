@@ -32,6 +32,10 @@ impl OpenRoot {
             },
         )?;
         self.require_file(&spot, &staging, &name, guard)?;
+        #[cfg(feature = "planted-bugs")]
+        if super::CREDITS_BEFORE_SYNC.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(CaughtFile::new(staging, Some(name), Vec::new()));
+        }
         let unsynced = match durability {
             Durability::Close => {
                 self.shared.sync_folder(&spot.folder, guard)?;

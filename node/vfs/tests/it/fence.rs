@@ -131,3 +131,26 @@ async fn publishes_that_race_a_fence_succeed_whole_or_fail_fenced() {
         }
     }
 }
+
+/// A power cut brings back what was unlinked and not synced.
+#[tokio::test]
+async fn folders_of_ended_epochs_are_swept_with_what_came_back_into_them_and_no_others() {
+    let fixture = Fixture::new().await;
+    let mut uploads = Vec::new();
+    for epoch in [1, 2, 3] {
+        uploads.push(fixture.root.stage(b"f", 0o644, epoch, &free()).await.unwrap());
+    }
+    let account = fixture.staging_folder(1).parent().unwrap().to_owned();
+    std::fs::write(account.join("2/c-back"), b"unlinked before").unwrap();
+    for other in ["02", "4x", "-5"] {
+        std::fs::create_dir(account.join(other)).unwrap();
+    }
+    std::fs::create_dir(account.join("2/a-folder")).unwrap();
+    fixture.storage.sweep(ACCOUNT, Box::new(|epoch| epoch <= 2), &free()).await.unwrap();
+    let mut left: Vec<_> = std::fs::read_dir(&account).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["-5", "02", "3", "4x"]);
+    assert_eq!(fixture.staged_names(3).len(), 1);
+    fixture.storage.sweep(99, Box::new(|_| true), &free()).await.unwrap();
+    assert_fails!(fixture.root.stage(b"g", 0o644, 1, &free()).await, VfsError::Fenced);
+}

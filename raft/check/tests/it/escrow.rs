@@ -10,8 +10,10 @@ const NONE: Budget = Budget { repeats: 0, ends_of_waits: 0, deaths: 0 };
 const TWO: [(u64, i64, i64); 2] = [(1, 3, 3), (2, 3, 3)];
 /// Of one node, one written in parts: it holds room when it is refused more.
 const ONE_IN_PARTS: [(u64, i64, i64); 2] = [(1, 2, 2), (1, 3, 1)];
-/// Of one node: the second asks for more than it finds, which the third could have had. That one may be refused over it: room was in use.
-const PIPELINED: [(u64, i64, i64); 3] = [(1, 3, 3), (1, 3, 1), (1, 1, 1)];
+/// Of one node, limit two: the first's second write may run while its first one's ask waits, and finds what that ask found.
+const PIPELINED: [(u64, i64, i64); 2] = [(1, 2, 1), (1, 1, 1)];
+/// One write more, with many more orders of them. It never fits, and the other may be refused over the room that it holds: none succeeds.
+const PIPELINED_MORE: [(u64, i64, i64); 2] = [(1, 3, 1), (1, 1, 1)];
 
 fn search(
     name: &str,
@@ -40,9 +42,9 @@ fn an_upload_that_is_refused_in_the_middle_gives_all_back() {
 
 #[test]
 fn a_write_while_an_ask_of_its_upload_waits() {
-    // The variant is caught within some 700,000.
-    let model = Escrow::new(Variant::Product, NONE, 4, &PIPELINED, 1..=2);
-    explore("escrow: pipelined writes", model, Bound::of_the_gate(1_200_000)).assert_safe();
+    search("pipelined writes", Variant::Product, NONE, 2, &PIPELINED, 1..=1).assert_holds();
+    // To its end in 3,851,283 states (155 s); the variant shows itself within 66,000.
+    search("more pipelined writes", Variant::Product, NONE, 2, &PIPELINED_MORE, 0..=1).assert_safe();
 }
 
 #[test]
@@ -68,11 +70,11 @@ fn every_variant_is_caught() {
             _ => NONE,
         };
         // Of a refused upload something must have been written.
-        let (uploads, succeed) = match variant {
-            Variant::GivesBackBeforeUnlink | Variant::KeepsFailedRoom => (&ONE_IN_PARTS[..], 1..=1),
-            Variant::UsesWhatAnAskFound => (&PIPELINED[..], 1..=2),
-            _ => (&TWO[..], 1..=1),
+        let (limit, uploads) = match variant {
+            Variant::GivesBackBeforeUnlink | Variant::KeepsFailedRoom => (4, &ONE_IN_PARTS[..]),
+            Variant::UsesWhatAnAskFound => (2, &PIPELINED[..]),
+            _ => (4, &TWO[..]),
         };
-        search(&format!("{variant:?}"), variant, budget, 4, uploads, succeed).assert_caught();
+        search(&format!("{variant:?}"), variant, budget, limit, uploads, 1..=1).assert_caught();
     }
 }
