@@ -252,8 +252,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn fence(&self, account: u64, epoch: u64, guard: &GuardRef) -> VfsResult<()>;
     /// Removes the account's staging folders of epochs that are over, with what lies in them: folders that nothing was left in when their
     /// sessions ended, in which a power cut may have brought back what was unlinked. Not synced: what comes back is swept again. The
-    /// caller fences epochs that may have left anything uncounted.
-    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<()>;
+    /// caller fences epochs that may have left anything uncounted. Whether anything lay there: a scan may have counted it.
+    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<bool>;
     /// Counts what a root stores, staging folders of the account included: `syncfs`, then a walk. Bounded memory.
     async fn scan(&self, path: &str, account: u64, guard: &GuardRef) -> VfsResult<Usage>;
     /// The same while files are published, caught and removed: staging, the tree, staging again. What is published or caught meanwhile is

@@ -183,7 +183,7 @@ impl Storage for LocalStorage {
         blocking(move || fence::fence(&shared, account, epoch, &guard)).await
     }
 
-    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<()> {
+    async fn sweep(&self, account: u64, is_over: IsOver, guard: &GuardRef) -> VfsResult<bool> {
         let (shared, guard) = (self.0.clone(), guard.clone());
         blocking(move || fence::sweep(&shared, account, &is_over, &guard)).await
     }

@@ -23,7 +23,10 @@ impl AccountHandle {
         if let Some(row) = state.account(self.seat.book.key.account) {
             let dead = unfenced(row, |node, epoch| state.epoch_alive(node, epoch));
             inner.fence_all(row, &dead, guard).await?;
-            inner.sweep(&state, row, guard).await?;
+            if inner.sweep(&state, row, guard).await? {
+                // A scan may have counted it while its epoch was alive.
+                self.mark();
+            }
         }
         self.seat.fenced_at.store(ends, Ordering::Release);
         Ok(())
@@ -45,7 +48,7 @@ impl Inner {
 
     /// Removes the folders of other ended epochs: of those that gave all back in order nothing is left to fence, but a power cut may bring back
     /// what they unlinked, which a scan would count for ever.
-    pub(super) async fn sweep(&self, state: &State, row: &Account, guard: &GuardRef) -> VfsResult<()> {
+    pub(super) async fn sweep(&self, state: &State, row: &Account, guard: &GuardRef) -> VfsResult<bool> {
         let known = state.applied_index();
         let alive: Vec<u64> = state.nodes().filter(|node| node.alive).map(|node| node.last_epoch.0).collect();
         let held: Vec<u64> = row.holders.keys().map(|(_, epoch)| epoch.0).collect();

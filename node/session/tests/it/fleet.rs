@@ -78,8 +78,8 @@ impl Storage for DiskStorage {
         self.0.fenced.lock().unwrap().insert((account, epoch));
         Ok(())
     }
-    async fn sweep(&self, _account: u64, _is_over: flotilla_vfs::IsOver, _guard: &GuardRef) -> VfsResult<()> {
-        Ok(())
+    async fn sweep(&self, _account: u64, _is_over: flotilla_vfs::IsOver, _guard: &GuardRef) -> VfsResult<bool> {
+        Ok(false)
     }
     async fn scan(&self, _path: &str, account: u64, _guard: &GuardRef) -> VfsResult<Usage> {
         *self.0.scans.lock().unwrap() += 1;

@@ -43,10 +43,10 @@ pub(super) fn fence(shared: &Shared, account: u64, epoch: u64, guard: &GuardRef)
 }
 
 /// One round for each folder: nobody adds anything there.
-pub(super) fn sweep(shared: &Shared, account: u64, is_over: &IsOver, guard: &GuardRef) -> VfsResult<()> {
+pub(super) fn sweep(shared: &Shared, account: u64, is_over: &IsOver, guard: &GuardRef) -> VfsResult<bool> {
     let ours = shared.ours(guard)?;
-    let Some(of_account) = enter(guard, &ours, &account.to_string())? else { return Ok(()) };
-    let mut over = Vec::new();
+    let Some(of_account) = enter(guard, &ours, &account.to_string())? else { return Ok(false) };
+    let (mut over, mut found) = (Vec::new(), false);
     each_name(&of_account, guard, |name| {
         // Names of ours are numbers as we write them.
         let epoch = std::str::from_utf8(name).ok().and_then(|name| name.parse::<u64>().ok());
@@ -57,7 +57,10 @@ pub(super) fn sweep(shared: &Shared, account: u64, is_over: &IsOver, guard: &Gua
         shared.staging.end(account, epoch);
         let name = epoch.to_string();
         if let Some(folder) = enter(guard, &of_account, &name)? {
-            empty(shared, folder, guard)?;
+            each_name(&folder, guard, |name| {
+                found = true;
+                clear(shared, &folder, name, guard)
+            })?;
         }
         match attempt(guard, || rustix::fs::unlinkat(&of_account, &name, AtFlags::REMOVEDIR))? {
             Ok(()) => tracing::debug!(account, epoch, "the staging folder of an ended epoch was swept"),
@@ -66,7 +69,7 @@ pub(super) fn sweep(shared: &Shared, account: u64, is_over: &IsOver, guard: &Gua
             Err(errno) => return Err(fact(errno)),
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Unlinks the files. Never goes into a directory: it is a user's, caught by an exchange, and kept aside.
