@@ -49,6 +49,12 @@ pub(super) fn check_quota(records: &[Record], operations: &[Operation]) -> Findi
     }
     for (user, quota) in &quotas {
         let unswept = unswept(user, operations);
+        if unswept.iter().any(|(_, to)| *to == u64::MAX) {
+            // Nothing behind that cut is judged: the recovery's own uploads should have ended it.
+            findings
+                .unknown
+                .push(format!("{user}: not changed, or a node not heard, behind a power cut of the storage"));
+        }
         let swept = |at: u64| !unswept.iter().any(|(from, to)| (*from..=*to).contains(&at));
         if let Some(samples) = samples.get_mut(user) {
             let all = samples.len();

@@ -218,12 +218,15 @@ fn what_a_power_cut_of_the_storage_brings_back_is_gone_once_the_account_is_chang
     history.remove("u", 1);
     history.sample(11);
     assert_eq!(rules(&history.of("W4 quota")), [""; 0], "node 2 may have its epoch still");
+    let unknown = |history: &History| history.of("W4 quota").unknown.join("; ").contains("behind a power cut");
+    assert!(unknown(&history), "so far nothing behind the cut is judged");
     history.remove("another", 2);
     history.sample(11);
     assert_eq!(rules(&history.of("W4 quota")), [""; 0]);
     history.remove("u", 1);
     history.sample(11);
     assert_eq!(rules(&history.of("W4 quota")), ["Q-bytes", "Q-counted"]);
+    assert!(!unknown(&history));
     history.recorder.invoke(3, "nemesis.kill", json!(null)).ok(json!({}));
     history.sample(12);
     assert_eq!(rules(&history.of("W4 quota")).len(), 4, "of a machine the storage's power is none");

@@ -146,11 +146,13 @@ async fn folders_of_ended_epochs_are_swept_with_what_came_back_into_them_and_no_
         std::fs::create_dir(account.join(other)).unwrap();
     }
     std::fs::create_dir(account.join("2/a-folder")).unwrap();
-    fixture.storage.sweep(ACCOUNT, Box::new(|epoch| epoch <= 2), &free()).await.unwrap();
+    let sweep = async || fixture.storage.sweep(ACCOUNT, Box::new(|epoch| epoch <= 2), &free()).await.unwrap();
+    assert!(sweep().await, "something lay there");
+    assert!(!sweep().await, "and is gone");
     let mut left: Vec<_> = std::fs::read_dir(&account).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["-5", "02", "3", "4x"]);
     assert_eq!(fixture.staged_names(3).len(), 1);
-    fixture.storage.sweep(99, Box::new(|_| true), &free()).await.unwrap();
+    assert!(!fixture.storage.sweep(99, Box::new(|_| true), &free()).await.unwrap());
     assert_fails!(fixture.root.stage(b"g", 0o644, 1, &free()).await, VfsError::Fenced);
 }
